@@ -12,7 +12,7 @@ def look_at(
     target: Sequence[float] | np.ndarray,
     up: Sequence[float] | np.ndarray = (0.0, 0.0, 1.0),
 ) -> np.ndarray:
-    """Rotation of a camera at `eye` [3] that looks at `target` [3]; `up` [3] points up in the image.
+    """Rotation of a camera at `eye` [3] that looks at `target` [3], `up` [3] being image-upward.
 
     Returns:
         float32 [3, 3] whose columns are the camera's right, down and forward axes in world axes.
@@ -35,7 +35,7 @@ def look_at(
     forward /= distance
     right = np.cross(forward, upward)
     length = np.linalg.norm(right)
-    if length < 1e-6 * max(np.linalg.norm(upward), 1e-12):
+    if length < 1e-6 * max(float(np.linalg.norm(upward)), 1e-12):
         raise ValueError(
             f"up {upward.tolist()} is along the view {forward.tolist()}: choose another up"
         )

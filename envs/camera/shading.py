@@ -8,6 +8,8 @@ the sine of the ray's elevation.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 AMBIENT = 0.4
@@ -28,8 +30,13 @@ def pixel_grid(height: int, width: int, fov_y_deg: float) -> tuple[np.ndarray, n
     Returns:
         x float64 [W] and y float64 [H].
     """
-    half_y = np.tan(np.radians(fov_y_deg) / 2)
-    half_x = half_y * width / height
+    half_x, half_y = half_extents(height, width, fov_y_deg)
     x = ((np.arange(width) + 0.5) * 2 / width - 1) * half_x
     y = ((np.arange(height) + 0.5) * 2 / height - 1) * half_y
     return x, y
+
+
+def half_extents(height: int, width: int, fov_y_deg: float) -> tuple[float, float]:
+    """Half width and half height of the image at distance 1."""
+    half_y = math.tan(math.radians(fov_y_deg) / 2)
+    return half_y * width / height, half_y

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Kinds of primitive. A slot of kind NONE is skipped, so worlds with fewer bodies are padded with it.
+# Kinds of primitive. A slot of kind NONE is skipped: it pads worlds with fewer bodies.
 NONE, PLANE, BOX, SPHERE, CYLINDER, CAPSULE = 0, 1, 2, 3, 4, 5
 
 
@@ -35,7 +35,7 @@ class Primitives:
 
 @dataclass
 class Cameras:
-    """Pinhole cameras, one per world. `rotation` columns are (right, down, forward) in world axes."""
+    """Pinhole cameras, one per world; `rotation` columns: (right, down, forward) in world axes."""
 
     position: np.ndarray  # float32 [B, 3]
     rotation: np.ndarray  # float32 [B, 3, 3]
@@ -46,7 +46,7 @@ class Cameras:
 
 @dataclass
 class Frames:
-    """Rendered frames. `depth_m` is along the camera's forward axis (z-depth); background is far_m."""
+    """Rendered frames. `depth_m` is along the camera's forward axis; background is far_m."""
 
     rgb: np.ndarray  # uint8 [B, H, W, 3]
     depth_m: np.ndarray  # float32 [B, H, W]
