@@ -1,4 +1,4 @@
-"""The words of the project as data: task, seeds, condition, end reason, record, and the agent protocol.
+"""The words of the project as data: task, seeds, condition, end reason, record, agent protocol.
 
 Axis letters: T steps, n slots. Everything here is plain numpy and the standard library, so that
 what judges an episode cannot depend on what produced it.
@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -20,7 +20,10 @@ Json = Any  # what json.dumps accepts: None, bool, int, float, str, list, dict
 
 
 def canonical_json(value: Json) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text. NaN and infinity are refused."""
+    """JSON with sorted keys and no spaces: equal values give equal text.
+
+    NaN and infinity are refused (ValueError); so is what is not JSON (TypeError).
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -29,7 +32,7 @@ def digest(value: Json) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-class EndReason(str, Enum):
+class EndReason(StrEnum):
     """Why an episode ended. Exactly one holds; an error is never a failed attempt."""
 
     GOAL_REACHED = "goal_reached"
@@ -138,16 +141,23 @@ BASELINE = Condition("baseline")
 
 
 class SlotError(Exception):
-    """Raised by an agent when it can say which slots are to blame; the other slots go on."""
+    """Raised by `Agent.act` when it can say which slots are to blame; the other slots go on.
+
+    The loop ends the episodes of the named slots and asks `act` again, with the same observations,
+    for the rest. So it must be raised before the state of any other slot has changed.
+    """
 
     def __init__(self, messages: Mapping[int, str]) -> None:
         super().__init__("; ".join(f"slot {s}: {m}" for s, m in messages.items()))
         self.messages = dict(messages)
 
 
-Observations = Mapping[
-    str, Any
-]  # each value batched over slots: ndarray [n, ...] or a tuple of n str
+# Each value is batched over slots: an ndarray [n, ...] or a tuple of n str.
+Observations = Mapping[str, Any]
+
+# Observation keys that tell more than a sensor could. The loop hides them from every agent that
+# does not ask for them in `observation_needs`.
+PRIVILEGED_KEYS = frozenset({"expert_action"})
 
 
 @runtime_checkable
@@ -160,25 +170,40 @@ class Agent(Protocol):
 
     @property
     def observation_needs(self) -> frozenset[str]:
-        """Extra observation keys it wants from the world: `{"expert_action"}` for an expert, else empty."""
+        """Privileged observation keys it wants: `{"expert_action"}` for an expert, else empty."""
 
     def manifest(self) -> dict[str, Json]:
         """What identifies this agent in a run's manifest (checkpoint digest, sizes, versions)."""
 
     def prepare(self, conditions: Sequence[Condition], n_slots: int) -> None:
-        """Called once before a run: resolve every condition (unknown parts raise here), allocate."""
+        """Called once before a run: resolve every condition (unknown parts raise here), allocate.
+
+        A later run calls it again, perhaps with another number of slots.
+        """
 
     def reset_slot(self, slot: int, task: Task, condition: Condition, seeds: Seeds) -> None:
-        """A new episode begins in `slot`. Only the agent's own use of `task` is the instruction."""
+        """A new episode begins in `slot`. Only the agent's own use of `task` is the instruction.
+
+        Nothing of the slot's earlier episode may remain, whether or not that one was finished.
+        """
 
     def act(self, observations: Observations, active: np.ndarray) -> np.ndarray:
-        """Actions `[n, ...]` for `active` (bool `[n]`) slots; other rows are ignored."""
+        """Actions `[n, ...]` for `active` (bool `[n]`) slots; other rows are ignored.
+
+        The action of a slot may depend on that slot's observations and episode only.
+        """
 
     def step_trace(self) -> dict[str, np.ndarray]:
-        """What it recorded about its last `act`, each `[n, ...]` (doses, top tokens ids); may be empty."""
+        """What it recorded about its last `act`, each `[n, ...]` (doses, top token ids).
+
+        May be empty. Names, dtypes and shapes stay the same during a run.
+        """
 
     def finish_slot(self, slot: int) -> dict[str, Json]:
-        """The episode in `slot` is over: return the receipt (JSON); raise if it contradicts the plan."""
+        """The episode in `slot` is over: return the receipt (JSON).
+
+        Raises when what was done contradicts the plan: the episode then counts as an agent error.
+        """
 
 
 @dataclass(frozen=True)
@@ -186,8 +211,9 @@ class EpisodeRecord:
     """Everything about one episode that a metric or a viewer may read.
 
     `trace[name]` has T + 1 rows (row 0 is the start), `agent_trace[name]` has T rows.
-    `error` is present if and only if `end.is_error`. No wall-clock time is in here: a record is a pure
-    function of task, seeds, condition and agent.
+    `error` is present if and only if `end.is_error`; steps are then the completed ones, and after a
+    failed reset `trace` is empty. No wall-clock time is in here: a record is a pure function of
+    task, seeds, condition and agent.
     """
 
     task: Task
