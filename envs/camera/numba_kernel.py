@@ -9,6 +9,7 @@ world does not depend on the batch. `reference.py` says what each formula means.
 from __future__ import annotations
 
 import numpy as np
+
 from pilotage.envs.camera.numba_shapes import (
     ONE,
     ZERO,

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+
 from pilotage.envs.camera.shading import AMBIENT, DARK_CHECKER, DIFFUSE
 
 Array = np.ndarray
