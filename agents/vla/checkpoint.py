@@ -1,0 +1,90 @@
+"""Agents on disk: a folder with `model.safetensors` and `agent.json`. No pickle anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from pilotage.agents.vla.config import VLAConfig
+from pilotage.agents.vla.model import VLAModel
+
+FORMAT = 1
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be used; the message names the file and the remedy."""
+
+
+def save_checkpoint(
+    folder: Path, model: VLAModel, *, training: dict[str, Any], half: bool = True
+) -> None:
+    """Write the folder atomically per file: weights (float16 on disk if `half`), then agent.json.
+
+    `training` says how it was made: command, seed, steps, data. agent.json carries the SHA-256 of
+    the weight file, so that a torn pair is noticed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    dtype = torch.float16 if half else torch.float32
+    tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
+    weights = folder / "model.safetensors"
+    temporary = weights.with_suffix(".tmp")
+    save_file(tensors, temporary)
+    os.replace(temporary, weights)
+    header = {
+        "format": FORMAT,
+        "config": model.config.to_json(),
+        "weights_sha256": file_sha256(weights),
+        "training": training,
+    }
+    temporary = folder / "agent.json.tmp"
+    temporary.write_text(json.dumps(header, indent=1) + "\n")
+    os.replace(temporary, folder / "agent.json")
+
+
+def load_checkpoint(folder: Path) -> tuple[VLAModel, dict[str, Any]]:
+    """The model (float32, eval mode) and its agent.json. CheckpointError says what is wrong."""
+    header_path, weights = folder / "agent.json", folder / "model.safetensors"
+    for path in (header_path, weights):
+        if not path.is_file():
+            raise CheckpointError(
+                f"{path} is missing; an agent folder holds agent.json and model.safetensors"
+            )
+    try:
+        header = json.loads(header_path.read_text())
+        config = VLAConfig.from_json(header["config"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{header_path} is not a valid agent header: {error}") from error
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{header_path} has format {header.get('format')!r}, this version reads {FORMAT}; "
+            "train it again or use the version of pilotage that wrote it"
+        )
+    found = file_sha256(weights)
+    if found != header["weights_sha256"]:
+        raise CheckpointError(
+            f"{weights} does not match agent.json (SHA-256 {found[:12]}, expected "
+            f"{header['weights_sha256'][:12]}): truncated or changed; copy the folder again"
+        )
+    try:
+        tensors = load_file(weights)
+    except SafetensorError as error:
+        raise CheckpointError(f"{weights} cannot be read: {error}") from error
+    model = VLAModel(config)
+    try:
+        model.load_state_dict({k: v.float() for k, v in tensors.items()})
+    except RuntimeError as error:
+        raise CheckpointError(f"{weights} does not fit its configuration: {error}") from error
+    return model.eval().requires_grad_(False), header
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,177 @@
+"""The network: vision tower, proprioception, and a transformers `LlamaForCausalLM` decoder.
+
+One sequence is `[instruction][block 0]...[block T-1]`, a block being one env step:
+`[image tokens][proprio][action tokens]`. The token before each action token predicts it. With
+`memory_steps == 1` a block sees the instruction and itself; else also the blocks before it.
+Narrations ("i move left slowly") hang off a block and are seen by nothing else, so that an agent
+that does not speak acts exactly as one that does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from pilotage.agents.vla.config import VLAConfig
+from pilotage.agents.vla.tokenizer import WordTokenizer
+from pilotage.agents.vla.vision import VisionTower
+
+
+@dataclass
+class Window:
+    """A training batch: B windows of T env steps, R narrations each.
+
+    instruction int64 [B, I]; images: per key uint8 [B, T, H, W, C]; proprio float32 [B, T, P];
+    actions int64 [B, T, K] (bin indices); valid bool [B, T]; narration_step int64 [B, R] (index
+    into T); narration int64 [B, R, N] starting with <say>; aux float32 [B, T, A].
+    """
+
+    instruction: torch.Tensor
+    images: list[torch.Tensor]
+    proprio: torch.Tensor
+    actions: torch.Tensor
+    valid: torch.Tensor
+    first_step: torch.Tensor  # int64 [B], the env step of block 0 (positions start there)
+    narration_step: torch.Tensor
+    narration: torch.Tensor
+    aux: torch.Tensor
+
+
+class VLAModel(nn.Module):
+    """See the module's text. `decoder` is the plain transformers class: every tool that knows
+    Llama can read it."""
+
+    def __init__(self, config: VLAConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = WordTokenizer(config.words, n_bins=config.n_bins)
+        self.vision = nn.ModuleList(
+            [
+                VisionTower(
+                    channels=config.channels,
+                    image_size=config.image_size,
+                    width=config.vision_width,
+                    fold=fold,
+                    d_model=config.d_model,
+                )
+                for _, fold in zip(config.image_keys, config.image_folds, strict=True)
+            ]
+        )
+        self.proprio = nn.Sequential(
+            nn.Linear(config.proprio_dim, config.d_model),
+            nn.GELU(),
+            nn.Linear(config.d_model, config.d_model),
+        )
+        self.decoder = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=self.tokenizer.vocab_size,
+                hidden_size=config.d_model,
+                intermediate_size=config.d_ff,
+                num_hidden_layers=config.n_layers,
+                num_attention_heads=config.n_heads,
+                num_key_value_heads=config.n_heads,
+                max_position_embeddings=8192,
+                tie_word_embeddings=False,
+                pad_token_id=self.tokenizer.pad_id,
+                bos_token_id=self.tokenizer.bos_id,
+                eos_token_id=self.tokenizer.eos_id,
+                attn_implementation="sdpa",
+            )
+        )
+        self.aux = nn.Linear(config.d_model, config.aux_dim) if config.aux_dim else None
+
+    @property
+    def action_ids(self) -> range:
+        """The ids of the action bins: the last of the vocabulary."""
+        return range(self.tokenizer.first_bin_id, self.tokenizer.vocab_size)
+
+    def embed_block(self, images: list[torch.Tensor], proprio: torch.Tensor) -> torch.Tensor:
+        """`[N, n_image_tokens + 1, d]` from one image batch uint8 `[N, H, W, C]` a camera and
+        proprio float32 `[N, P]`."""
+        tokens = [tower(image) for tower, image in zip(self.vision, images, strict=True)]
+        return torch.cat([*tokens, self.proprio(proprio)[:, None]], dim=1)
+
+    def embed_ids(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.decoder.get_input_embeddings()(ids)
+
+    def forward(self, window: Window) -> dict[str, torch.Tensor]:
+        """Hidden states of a training batch, cut into the parts that losses need.
+
+        Returns action `[B, T, K, d]` (states that predict the action tokens), narration
+        `[B, R, N, d]`, instruction `[B, I, d]`, all after the decoder's final norm.
+        """
+        c = self.config
+        n_batch, n_steps = window.valid.shape
+        n_words, n_told = c.max_instruction, window.narration.shape[1]
+        flat_images = [x.flatten(0, 1) for x in window.images]
+        seen = self.embed_block(flat_images, window.proprio.flatten(0, 1))
+        acted = self.embed_ids(window.actions + self.tokenizer.first_bin_id).flatten(0, 1)
+        blocks = torch.cat([seen, acted.to(seen.dtype)], dim=1)
+        blocks = blocks.view(n_batch, n_steps * c.block_size, c.d_model)
+        told = self.embed_ids(window.narration).flatten(1, 2).to(seen.dtype)
+        sequence = torch.cat(
+            [self.embed_ids(window.instruction).to(seen.dtype), blocks, told], dim=1
+        )
+        positions, mask = self._positions_and_mask(window)
+        hidden = self.decoder.model(
+            inputs_embeds=sequence, attention_mask=mask, position_ids=positions, use_cache=False
+        ).last_hidden_state
+        end = n_words + n_steps * c.block_size
+        per_block = hidden[:, n_words:end].reshape(n_batch, n_steps, c.block_size, c.d_model)
+        return {
+            "instruction": hidden[:, :n_words],
+            "action": per_block[:, :, c.n_image_tokens : c.n_image_tokens + c.n_action_tokens],
+            "narration": hidden[:, end:].reshape(n_batch, n_told, c.max_narration, c.d_model),
+        }
+
+    def _positions_and_mask(self, w: Window) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions int64 `[B, S]` and attention mask bool `[B, 1, S, S]` of a training batch."""
+        c, device = self.config, w.valid.device
+        n_batch, n_steps = w.valid.shape
+        n_words, n_block = c.max_instruction, c.block_size
+        remembers = c.memory_steps > 1
+        # What each token is: its step (-1 for the instruction) and its place within the step.
+        step = torch.arange(n_steps, device=device).repeat_interleave(n_block)
+        place = torch.arange(n_block, device=device).repeat(n_steps)
+        step = torch.cat(
+            [
+                torch.full((n_batch, n_words), -1, device=device),
+                step.expand(n_batch, -1),
+                w.narration_step.repeat_interleave(c.max_narration, dim=1),
+            ],
+            dim=1,
+        )
+        told_place = n_block + torch.arange(c.max_narration, device=device)
+        place = torch.cat(
+            [
+                torch.arange(n_words, device=device),
+                place,
+                told_place.repeat(w.narration.shape[1]),
+            ]
+        ).expand(n_batch, -1)
+        absolute = step + w.first_step[:, None] if remembers else torch.zeros_like(step)
+        positions = torch.where(step < 0, place, n_words + absolute * n_block + place)
+        told = place >= n_block
+        told &= step >= 0
+        teller = torch.cumsum(told & (place == n_block), dim=1) * told  # which narration, from 1
+        real = torch.cat(
+            [
+                w.instruction != self.tokenizer.pad_id,
+                w.valid.repeat_interleave(n_block, dim=1),
+                (w.narration != self.tokenizer.pad_id).flatten(1),
+            ],
+            dim=1,
+        )
+        q_step, k_step = step[:, :, None], step[:, None, :]
+        q_place, k_place = place[:, :, None], place[:, None, :]
+        same_step = (q_step == k_step) & (k_place <= q_place)
+        mask = same_step | ((q_step >= 0) & (k_step < 0))
+        if remembers:
+            mask |= (k_step >= 0) & (k_step < q_step)
+        mask &= ~told[:, None, :] | (teller[:, :, None] == teller[:, None, :])
+        mask &= real[:, None, :]
+        mask |= torch.eye(step.shape[1], dtype=torch.bool, device=device)
+        return positions, mask[:, None]

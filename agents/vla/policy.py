@@ -1,0 +1,288 @@
+"""The VLA as an agent of the episode loop: batched over slots, greedy, with a cache of fixed shape.
+
+Every forward has the same number of rows, filled up where slots are missing. On one machine the
+result of a row then does not depend on the other rows, bit for bit, which is what makes records
+independent of the number of slots (tests/agents/test_vla_policy.py holds it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from pilotage.agents.vla.actions import ActionCodec
+from pilotage.agents.vla.cache import RowCache
+from pilotage.agents.vla.conditions import AgentCondition
+from pilotage.agents.vla.model import VLAModel
+from pilotage.episodes.types import Condition, Json, Observations, Seeds, Task
+from pilotage.steering import tokens as groups
+from pilotage.steering.steerer import Steerer
+
+MAX_DEPTH_M = 10.0
+
+
+class VLAAgent:
+    """Runs a `VLAModel` in every slot, each under its own condition.
+
+    rows_per_forward: rows of one forward pass; slots are served in groups of that many.
+    """
+
+    observation_needs: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        model: VLAModel,
+        *,
+        name: str,
+        weights_sha256: str,
+        rows_per_forward: int = 8,
+        device: str = "cpu",
+    ) -> None:
+        self.model = model.to(device).eval()
+        self.config = model.config
+        self.codec = ActionCodec(
+            self.config.n_action_tokens, self.config.n_bins, self.config.n_discrete
+        )
+        self.device = device
+        self.name = name
+        self.weights_sha256 = weights_sha256
+        self.rows_per_forward = rows_per_forward
+        self._conditions: dict[str, AgentCondition] = {}
+        self._steerer: Steerer | None = None
+        self._trace: dict[str, np.ndarray] = {}
+
+    @property
+    def agent_id(self) -> str:
+        return f"{self.name}@{self.weights_sha256[:8]}"
+
+    def manifest(self) -> dict[str, Json]:
+        return {
+            "agent": self.agent_id,
+            "weights_sha256": self.weights_sha256,
+            "rows_per_forward": self.rows_per_forward,
+            "device": self.device.partition(":")[0],
+            "torch": torch.__version__,
+            "torch_threads": torch.get_num_threads(),
+        }
+
+    def prepare(self, conditions: Sequence[Condition], n_slots: int) -> None:
+        """Resolve the conditions against this model and allocate lanes for `n_slots`."""
+        decoder = self.model.decoder
+        self._conditions = {c.name: AgentCondition.resolve(c, decoder) for c in conditions}
+        self._n_slots = n_slots
+        rows = self.rows_per_forward
+        n_rows = -(-n_slots // rows) * rows
+        c = self.config
+        self._caches = [
+            RowCache(
+                n_layers=c.n_layers,
+                n_rows=rows,
+                n_heads=c.n_heads,
+                capacity=c.max_instruction + c.memory_steps * c.block_size,
+                head_dim=c.d_model // c.n_heads,
+                device=self.device,
+            )
+            for _ in range(n_rows // rows)
+        ]
+        if self._steerer is not None:
+            self._steerer.detach()
+        steers = any(c.interventions for c in self._conditions.values())
+        self._steerer = Steerer(decoder, n_rows=n_rows).attach() if steers else None
+        self._instruction = torch.full(
+            (n_rows, c.max_instruction), self.model.tokenizer.pad_id, device=self.device
+        )
+        self._instruction[:, 0] = self.model.tokenizer.bos_id
+        self._text: list[str | None] = [None] * n_rows
+        self._step = torch.zeros(n_rows, dtype=torch.long, device=self.device)
+        self._last_token = torch.full((n_rows,), self.model.tokenizer.pad_id, device=self.device)
+        self._slot_condition = [AgentCondition("baseline")] * n_rows
+
+    def reset_slot(self, slot: int, task: Task, condition: Condition, seeds: Seeds) -> None:
+        del seeds  # greedy decoding draws nothing
+        rows = self.rows_per_forward
+        self._caches[slot // rows].clear_row(slot % rows)
+        self._step[slot] = 0
+        self._last_token[slot] = self.model.tokenizer.pad_id
+        resolved = self._conditions[condition.name]
+        self._slot_condition[slot] = resolved
+        self._read_instruction(slot, task.instruction)
+        if self._steerer is not None:
+            self._steerer.set_row(slot, resolved.interventions)
+
+    def _read_instruction(self, slot: int, text: str) -> None:
+        edited = self._slot_condition[slot].edit_instruction(text)
+        tokenizer = self.model.tokenizer
+        ids = tokenizer.padded(edited, self.config.max_instruction, start_id=tokenizer.bos_id)
+        self._instruction[slot] = torch.from_numpy(ids).to(self.device)
+        self._text[slot] = text
+
+    @torch.inference_mode()
+    def act(self, observations: Observations, active: np.ndarray) -> np.ndarray:
+        """Greedy actions for the active slots: float32 `[n, 7]` or int64 `[n]`."""
+        for slot in np.flatnonzero(active):
+            if observations["instruction"][slot] != self._text[slot]:
+                self._read_instruction(int(slot), observations["instruction"][slot])
+        rows = self.rows_per_forward
+        bins = np.zeros((self._n_slots, self.codec.n_tokens), dtype=np.int64)
+        for group in range(len(self._caches)):
+            first = group * rows
+            n_real = min(rows, self._n_slots - first)
+            live = np.zeros(rows, dtype=bool)
+            live[:n_real] = active[first : first + n_real]
+            if live.any():
+                chosen = self._act_group(group, observations, torch.from_numpy(live))
+                bins[first : first + n_real] = chosen[:n_real].cpu().numpy()
+        return self._finish_act(bins, active)
+
+    def _finish_act(self, bins: np.ndarray, active: np.ndarray) -> np.ndarray:
+        actions = self.codec.decode(bins)
+        for slot in np.flatnonzero(active):
+            actions[slot] = self._slot_condition[slot].edit_action(actions[slot])
+        self._trace = {"action_bins": bins.astype(np.int16)}
+        if self._steerer is not None:
+            dose = self._steerer.last_dose().cpu().numpy()[: self._n_slots]
+            self._trace["dose"] = dose.astype(np.float32)
+        return actions
+
+    def _act_group(
+        self, group: int, observations: Observations, live: torch.Tensor
+    ) -> torch.Tensor:
+        """Bins int64 `[R, K]` of one group of rows."""
+        c, rows = self.config, self.rows_per_forward
+        span = slice(group * rows, (group + 1) * rows)
+        live = live.to(self.device)
+        seen = self.model.embed_block(
+            self._images(observations, span), self._proprio(observations, span)
+        )
+        step = self._step[span]
+        block = c.max_instruction + step * c.block_size  # logical position of the block's start
+        if c.memory_steps == 1:
+            block = torch.full_like(block, c.max_instruction)
+            self._caches[group].order[live] = -1
+        fresh = live & ((step == 0) if c.memory_steps > 1 else live)
+        if fresh.any():
+            self._feed_instruction(group, span, fresh)
+        # The block: the action before (its last token was never fed), images, proprioception.
+        before = self.model.embed_ids(self._last_token[span])[:, None]
+        states = torch.cat([before, seen], dim=1)
+        n_seen = seen.shape[1]
+        order = block[:, None] + torch.arange(-1, n_seen, device=self.device)
+        keep = live[:, None].expand(-1, n_seen + 1).clone()
+        keep[:, 0] &= (step > 0) & (c.memory_steps > 1)
+        kinds = [groups.ACTION] + [groups.IMAGE] * c.n_image_tokens + [groups.PROPRIO]
+        hidden = self._feed(group, span, states, order, keep, kinds, "prefill", 0)[:, -1]
+        chosen = []
+        for k in range(c.n_action_tokens):
+            logits = self.model.decoder.lm_head(hidden)[:, self.model.tokenizer.first_bin_id :]
+            if c.n_discrete:
+                logits = logits[:, : c.n_discrete]
+            chosen.append(logits.argmax(dim=-1))
+            token = chosen[-1] + self.model.tokenizer.first_bin_id
+            if k < c.n_action_tokens - 1:
+                place = (block + n_seen + k)[:, None]
+                state = self.model.embed_ids(token)[:, None]
+                hidden = self._feed(
+                    group, span, state, place, live[:, None], [groups.ACTION], "decode", k + 1
+                )[:, -1]
+        self._last_token[span] = torch.where(live, token, self._last_token[span])
+        self._step[span] += live
+        return torch.stack(chosen, dim=1)
+
+    def _feed_instruction(self, group: int, span: slice, fresh: torch.Tensor) -> None:
+        ids = self._instruction[span]
+        keep = fresh[:, None] & (ids != self.model.tokenizer.pad_id)
+        order = torch.arange(ids.shape[1], device=self.device).expand_as(ids)
+        kinds = [groups.INSTRUCTION] * ids.shape[1]
+        self._feed(group, span, self.model.embed_ids(ids), order, keep, kinds, "prefill", 0)
+
+    def _feed(
+        self,
+        group: int,
+        span: slice,
+        states: torch.Tensor,
+        order: torch.Tensor,
+        keep: torch.Tensor,
+        kinds: list[int],
+        phase: str,
+        decode_token: int,
+    ) -> torch.Tensor:
+        """One decoder forward over `[R, Q, d]`; returns the final hidden states `[R, Q, d]`."""
+        if self._steerer is not None:
+            kind = torch.tensor(kinds, dtype=torch.int8, device=self.device)
+            self._steerer.begin(
+                rows=span,
+                token_groups=torch.where(keep, kind, groups.PAD),
+                phase=phase,
+                decode_token=decode_token,
+                env_steps=self._step[span],
+                live=keep.any(dim=1),
+            )
+        c = self.config
+        window = (self._step[span] - (c.memory_steps - 1)) * c.block_size * (c.memory_steps > 1)
+        mask = self._caches[group].begin(
+            self._places(order),
+            order,
+            keep,
+            pinned=c.max_instruction,
+            oldest=c.max_instruction + window,
+        )
+        return self.model.decoder.model(
+            inputs_embeds=states,
+            attention_mask=mask,
+            position_ids=order.clamp(min=0),
+            past_key_values=self._caches[group],
+            use_cache=True,
+        ).last_hidden_state
+
+    def _places(self, order: torch.Tensor) -> torch.Tensor:
+        """Where a logical position lives: the instruction first, then a ring of blocks."""
+        c = self.config
+        ring = c.memory_steps * c.block_size
+        in_ring = c.max_instruction + (order - c.max_instruction) % ring
+        return torch.where(order < c.max_instruction, order, in_ring)
+
+    def _images(self, observations: Observations, span: slice) -> list[torch.Tensor]:
+        return [
+            self._padded(image_of(observations, key, self.config.with_depth)[span])
+            for key in self.config.image_keys
+        ]
+
+    def _proprio(self, observations: Observations, span: slice) -> torch.Tensor:
+        return self._padded(np.asarray(observations["proprio"], dtype=np.float32)[span])
+
+    def _padded(self, rows: np.ndarray) -> torch.Tensor:
+        missing = self.rows_per_forward - len(rows)
+        if missing:
+            rows = np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
+        return torch.from_numpy(np.ascontiguousarray(rows)).to(self.device)
+
+    def step_trace(self) -> dict[str, np.ndarray]:
+        return self._trace
+
+    def finish_slot(self, slot: int) -> dict[str, Any]:
+        """The steering receipt of the episode; ReceiptMismatch if it contradicts the plan."""
+        if self._steerer is None or not self._slot_condition[slot].interventions:
+            return {}
+        receipt = self._steerer.receipt(slot)
+        self._steerer.check_receipt(receipt)
+        return receipt
+
+    def close(self) -> None:
+        """Remove the steering hooks from the model."""
+        if self._steerer is not None:
+            self._steerer.detach()
+            self._steerer = None
+
+
+def image_of(observations: Observations, key: str, with_depth: bool) -> np.ndarray:
+    """uint8 `[n, H, W, 3 or 4]`: the colour image and, if asked, depth as a fourth channel
+    (0..10 m mapped to 0..255)."""
+    image = np.asarray(observations[key])
+    if not with_depth:
+        return image
+    depth = np.asarray(observations["depth"])
+    scaled = np.rint(np.clip(depth, 0.0, MAX_DEPTH_M) * (255.0 / MAX_DEPTH_M)).astype(np.uint8)
+    return np.concatenate([image, scaled[..., None]], axis=-1)

@@ -1,0 +1,45 @@
+"""Sizes by name, per world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pilotage.agents.vla.config import VLAConfig
+
+SIZES = ("nano", "base")
+
+
+def preset(world: str, size: str, words: Sequence[str], *, aux_dim: int) -> VLAConfig:
+    """The configuration of a named size. `nano` is meant for two cores, `base` for a GPU.
+
+    Raises KeyError listing what exists for an unknown world or size.
+    """
+    if world == "tabletop":
+        config = VLAConfig(
+            world=world,
+            words=tuple(words),
+            image_keys=("rgb", "wrist_rgb"),
+            image_folds=(2, 4),
+            aux_dim=aux_dim,
+        )
+    elif world == "rooms":
+        config = VLAConfig(
+            world=world,
+            words=tuple(words),
+            with_depth=True,
+            image_folds=(4,),
+            proprio_dim=4,
+            n_action_tokens=1,
+            n_discrete=4,
+            max_instruction=40,
+            memory_steps=64,
+            aux_dim=aux_dim,
+        )
+    else:
+        raise KeyError(f"no VLA preset for world {world!r}; there are: tabletop, rooms")
+    if size == "nano":
+        return config
+    if size == "base":
+        return replace(config, d_model=512, n_layers=8, n_heads=8, d_ff=1408, vision_width=192)
+    raise KeyError(f"unknown size {size!r}; there are: {', '.join(SIZES)}")

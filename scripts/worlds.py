@@ -1,0 +1,89 @@
+"""What training needs to know of a world: its tasks, its words, and the auxiliary targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pilotage.agents.vla.demos import AuxTargets
+from pilotage.episodes.types import BASELINE, Agent, Task
+
+
+@dataclass(frozen=True)
+class TrainingWorld:
+    """One world as the training script sees it."""
+
+    name: str
+    make_envs: Callable[[int], Any]
+    train_tasks: Callable[[int, int], list[Task]]  # (n, seed)
+    val_tasks: Callable[[int], list[Task]]
+    vocabulary: Callable[[], list[str]]
+    aux_targets: AuxTargets
+    aux_dim: int
+    max_collect_steps: int
+
+    def evaluate(self, agent: Agent, envs: Any, n: int) -> dict[str, float]:
+        """Success rate per family, and overall, on `n` val tasks."""
+        from pilotage.episodes.loop import run_episodes
+
+        records = run_episodes(
+            envs, agent, self.val_tasks(n), [BASELINE], frames="none", on_error="raise"
+        )
+        rates = {"all": float(np.mean([r.success for r in records]))}
+        for family in sorted({r.task.family for r in records}):
+            rates[family] = float(np.mean([r.success for r in records if r.task.family == family]))
+        rates["steps"] = float(np.mean([r.n_steps for r in records]))
+        return {k: round(v, 3) for k, v in rates.items()}
+
+
+def training_world(name: str) -> TrainingWorld:
+    """KeyError listing the worlds that a VLA can be trained in."""
+    makers = {"tabletop": _tabletop, "rooms": _rooms}
+    if name not in makers:
+        raise KeyError(f"unknown world {name!r}; there are: {', '.join(makers)}")
+    return makers[name]()
+
+
+def _tabletop() -> TrainingWorld:
+    from pilotage.envs.tabletop import TabletopVectorEnv, make_tasks, vocabulary
+
+    def train_tasks(n: int, seed: int) -> list[Task]:
+        n_speed = (2 * n) // 5
+        mixed = make_tasks("train", n - n_speed, seed=seed)
+        return [*mixed, *make_tasks("train", n_speed, seed=seed, manners="speed")]
+
+    def aux_targets(task: Task, row: dict[str, np.ndarray]) -> np.ndarray:
+        target = row["object_positions"][task.goal["object"]] - row["ee_position"]
+        return np.concatenate([target, row["distance_to_goal"]]) / 0.2
+
+    return TrainingWorld(
+        name="tabletop",
+        make_envs=lambda n: TabletopVectorEnv(n, expert_actions=True, wrist=True),
+        train_tasks=train_tasks,
+        val_tasks=lambda n: make_tasks("val", n, seed=1),
+        vocabulary=vocabulary,
+        aux_targets=aux_targets,
+        aux_dim=4,
+        max_collect_steps=200,
+    )
+
+
+def _rooms() -> TrainingWorld:
+    from pilotage.envs.rooms import RoomsVectorEnv, make_tasks, vocabulary
+
+    def aux_targets(task: Task, row: dict[str, np.ndarray]) -> np.ndarray:
+        return row["distance_to_goal"] / 5.0
+
+    return TrainingWorld(
+        name="rooms",
+        make_envs=lambda n: RoomsVectorEnv(n, expert_actions=True),
+        train_tasks=lambda n, seed: make_tasks("train", n, seed=seed),
+        val_tasks=lambda n: make_tasks("val", n, seed=1),
+        vocabulary=vocabulary,
+        aux_targets=aux_targets,
+        aux_dim=1,
+        max_collect_steps=160,
+    )
