@@ -1,0 +1,241 @@
+"""Interventions as data: where, what, how much, and when.
+
+Let h be the vector at a site (a token's residual stream, or its FFN neurons x), v a unit direction:
+
+- `clamp`: x_i <- coefficient for i in `neurons` (arXiv:2509.00328, section 3)
+- `add`: h <- h + coefficient * v (CAA, arXiv:2312.06681)
+- `add_norm_preserving`: h <- |h| unit(unit(h) + coefficient * v) (VISTA, arXiv:2502.03628)
+- `ablate`: h <- h - coefficient * (h.v) v (arXiv:2406.11717 at coefficient 1), or with `neurons`:
+  x_i <- (1 - coefficient) x_i
+
+Coefficient 0 is off for every kind, also for `clamp`: to hold neurons at zero, ablate them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pilotage.steering.sites import Site, parse_site
+from pilotage.steering.tokens import group_bits
+
+KINDS = ("add", "add_norm_preserving", "ablate", "clamp")
+PHASES = ("prefill", "decode")
+_UNIT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Selector:
+    """When and where an intervention acts: all given clauses must hold. None leaves a clause open.
+
+    token_groups: names of `steering.tokens`. phases: of "prefill", "decode".
+    decode_tokens: indices of decode forwards (0 is the first after the prefill); tokens of a
+    prefill have no such index, so this clause excludes them. env_steps: `(first, stop)`, half
+    open. Padding is never selected.
+    """
+
+    token_groups: frozenset[str] | None = None
+    phases: frozenset[str] | None = None
+    decode_tokens: tuple[int, ...] | None = None
+    env_steps: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.token_groups is not None:
+            object.__setattr__(self, "token_groups", _names(self.token_groups, "token_groups"))
+            group_bits(self.token_groups)
+        if self.phases is not None:
+            object.__setattr__(self, "phases", _names(self.phases, "phases"))
+            unknown = sorted(set(self.phases) - set(PHASES))
+            if unknown:
+                raise ValueError(f"unknown phases {unknown}; there are: {', '.join(PHASES)}")
+        if self.decode_tokens is not None:
+            self._check_decode_tokens()
+        if self.env_steps is not None:
+            self._check_env_steps()
+
+    def _check_decode_tokens(self) -> None:
+        tokens = tuple(sorted({int(t) for t in self.decode_tokens or ()}))
+        if not tokens or tokens[0] < 0:
+            raise ValueError(
+                f"decode_tokens must be indices >= 0, got {self.decode_tokens}; None selects all"
+            )
+        if self.phases is not None and "decode" not in self.phases:
+            raise ValueError("decode_tokens is given but phases excludes 'decode': nothing is left")
+        object.__setattr__(self, "decode_tokens", tokens)
+
+    def _check_env_steps(self) -> None:
+        steps = tuple(int(s) for s in self.env_steps or ())
+        if len(steps) != 2 or not 0 <= steps[0] < steps[1]:
+            raise ValueError(
+                f"env_steps must be (first, stop) with 0 <= first < stop, got {self.env_steps}"
+            )
+        object.__setattr__(self, "env_steps", steps)
+
+    def to_spec(self) -> dict[str, Any]:
+        """JSON with the given clauses only."""
+        spec: dict[str, Any] = {}
+        for name in ("token_groups", "phases"):
+            value = getattr(self, name)
+            if value is not None:
+                spec[name] = sorted(value)
+        for name in ("decode_tokens", "env_steps"):
+            value = getattr(self, name)
+            if value is not None:
+                spec[name] = list(value)
+        return spec
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Selector:
+        """The inverse of `to_spec`; unknown clauses are refused."""
+        clauses = ("token_groups", "phases", "decode_tokens", "env_steps")
+        _refuse_unknown(spec, clauses, "selector")
+        values = {name: spec[name] for name in clauses if spec.get(name) is not None}
+        return cls(**values)
+
+
+@dataclass(frozen=True, eq=False)
+class Intervention:
+    """One edit at one site. Immutable; validated when made.
+
+    direction: unit float32 `[width of the site]` (add, add_norm_preserving, ablate).
+    neurons: distinct int64 `[k]` (clamp, ablate), only at `:in` sites.
+    coefficient: in units of the site's own vectors (add), of |h| (norm-preserving), a share
+    (ablate), an activation (clamp).
+    matched_to: for a control, the intervention whose delivered norm it takes, per token.
+    origin: JSON saying where the direction or the control came from (file and digest, or seed).
+    """
+
+    kind: str
+    site: str
+    coefficient: float
+    direction: torch.Tensor | None = None
+    neurons: torch.Tensor | None = None
+    selector: Selector = field(default_factory=Selector)
+    matched_to: Intervention | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown intervention kind {self.kind!r}; there are: {KINDS}")
+        site = parse_site(self.site)
+        object.__setattr__(self, "coefficient", float(self.coefficient))
+        if not math.isfinite(self.coefficient):
+            raise ValueError(f"{self.kind} at {site}: coefficient is {self.coefficient}")
+        if (self.direction is None) == (self.neurons is None):
+            raise ValueError(f"{self.kind} at {site}: give either a direction or neurons")
+        if self.kind == "clamp" and self.neurons is None:
+            raise ValueError(f"clamp at {site} needs neurons, not a direction")
+        if self.neurons is not None:
+            self._check_neurons(site)
+        else:
+            object.__setattr__(self, "direction", unit_direction(self.direction, str(site)))
+        if self.matched_to is not None:
+            self._check_match(self.matched_to)
+
+    def _check_neurons(self, site: Site) -> None:
+        if self.kind not in ("clamp", "ablate"):
+            raise ValueError(f"{self.kind} at {site} needs a direction, not neurons")
+        if not site.is_input:
+            raise ValueError(
+                f"neurons live at `:in` sites, not at {site}; use layers.{site.layer}."
+                "mlp.down_proj:in"
+            )
+        neurons = torch.as_tensor(self.neurons).detach().cpu()
+        if neurons.is_floating_point() or neurons.dim() != 1 or len(neurons) == 0:
+            raise ValueError(f"neurons at {site} must be a non-empty list of integers")
+        neurons = neurons.to(torch.int64).clone()
+        if len(neurons.unique()) != len(neurons) or int(neurons.min()) < 0:
+            raise ValueError(f"neurons at {site} must be distinct and >= 0: {neurons.tolist()}")
+        object.__setattr__(self, "neurons", neurons)
+
+    def _check_match(self, target: Intervention) -> None:
+        for name in ("kind", "site", "coefficient", "selector", "n_neurons"):
+            mine, other = getattr(self, name), getattr(target, name)
+            if mine != other:
+                raise ValueError(
+                    f"a matched control has the {name} of its target: {mine!r} is not {other!r}"
+                )
+        if target.matched_to is not None:
+            raise ValueError("a control cannot be matched to another control")
+
+    @property
+    def n_neurons(self) -> int:
+        """How many neurons are set; 0 for a direction."""
+        return 0 if self.neurons is None else len(self.neurons)
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of everything that decides what is delivered (not of `origin`)."""
+        parts = hashlib.sha256()
+        head = [self.kind, self.site, self.coefficient, self.selector.to_spec()]
+        parts.update(json.dumps(head, sort_keys=True).encode())
+        payload = self.direction if self.neurons is None else self.neurons
+        if payload is not None:
+            parts.update(payload.numpy().tobytes())
+        if self.matched_to is not None:
+            parts.update(self.matched_to.digest.encode())
+        return parts.hexdigest()
+
+    def with_coefficient(self, coefficient: float) -> Intervention:
+        """The same edit with another coefficient (also in the target of a control)."""
+        target = self.matched_to
+        if target is not None:
+            target = target.with_coefficient(coefficient)
+        return replace(self, coefficient=coefficient, matched_to=target)
+
+    def to_spec(self, folder: Path | str | None = None) -> dict[str, Any]:
+        """JSON that `from_spec` reads. Directions go by file and digest; see `specs`."""
+        from pilotage.steering.specs import intervention_to_spec
+
+        return intervention_to_spec(self, folder)
+
+    @classmethod
+    def from_spec(
+        cls, spec: Mapping[str, Any], folder: Path | str | None = None, **options: Any
+    ) -> Intervention:
+        """Read `to_spec` JSON; vector files are looked up from `folder`. See `specs`."""
+        from pilotage.steering.specs import intervention_from_spec
+
+        return intervention_from_spec(spec, folder, **options)
+
+
+def unit_direction(direction: Any, where: str) -> torch.Tensor:
+    """A float32 unit vector `[d]`, renormalised in float64. Raises ValueError if it is not near
+    unit.
+    """
+    vector = torch.as_tensor(direction).detach().to("cpu", torch.float64)
+    if vector.dim() != 1:
+        raise ValueError(f"the direction at {where} must be [d], got {list(vector.shape)}")
+    length = float(vector.norm())
+    if not math.isfinite(length):
+        raise ValueError(f"the direction at {where} is not finite")
+    if abs(length - 1.0) > _UNIT_TOLERANCE:
+        raise ValueError(
+            f"the direction at {where} has length {length:.6g}, not 1; divide by the length and "
+            "put it into the coefficient"
+        )
+    return (vector / length).to(torch.float32)
+
+
+def _names(value: Any, what: str) -> frozenset[str]:
+    if isinstance(value, str):
+        raise ValueError(
+            f"{what} must be a set of names, got the text {value!r}; write [{value!r}]"
+        )
+    names = frozenset(value)
+    if not names:
+        raise ValueError(f"{what} is empty: nothing would be selected; None selects all")
+    return names
+
+
+def _refuse_unknown(spec: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+    unknown = sorted(set(spec) - set(known))
+    if unknown:
+        raise ValueError(f"unknown {what} fields {unknown}; there are: {', '.join(known)}")

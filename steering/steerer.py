@@ -1,0 +1,355 @@
+"""The Steerer: interventions per batch row, attached to a model, counted, and cleanly removed."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from pilotage.steering import receipts
+from pilotage.steering.frames import Frame, Frames
+from pilotage.steering.hooks import SiteHooks
+from pilotage.steering.interventions import PHASES, Intervention
+from pilotage.steering.lanes import Lane, LaneShape
+from pilotage.steering.plan import Plan, check_groups
+from pilotage.steering.sites import SiteError, find_layers, parse_site, resolve
+
+_steered: weakref.WeakSet[nn.ModuleList] = weakref.WeakSet()
+
+
+class Steerer:
+    """Steers a decoder's forwards, every batch row under its own interventions.
+
+    A context manager: hooks are on the model's leaf modules inside the `with` only. A row is a
+    lane of the caller's batch (a slot). Before each forward, `begin` says which rows it carries
+    and what its tokens are. Rows without interventions, with coefficient 0, not live, or with no
+    selected token are bit-identical to an unsteered forward. Interventions of one row at one site
+    act in their order.
+
+    With `torch.compile`: enter and `prepare` first, then compile; settings are updated in place.
+    """
+
+    def __init__(self, decoder: nn.Module, *, n_rows: int) -> None:
+        if n_rows < 1:
+            raise ValueError(f"n_rows must be >= 1, got {n_rows}")
+        self.decoder, self.n_rows = decoder, n_rows
+        self.layers = find_layers(decoder)
+        self.device = next(self.layers.parameters()).device
+        self._plan = Plan(n_rows)
+        self._hooks: dict[str, SiteHooks] = {}
+        self._lanes: list[Lane] = []
+        self._rows: list[list[tuple[Intervention, Lane]]] = [[] for _ in range(n_rows)]
+        self._frames = Frames(self.device)
+        self._pending: tuple[Frame, torch.Tensor, int] | None = None
+        with torch.inference_mode(False):
+            self._totals = self._zeros(0)  # [n_lanes, n_phases, 3, n_rows]
+            self._step_start = torch.zeros(3, n_rows, dtype=torch.float64, device=self.device)
+        self._last_env_step = np.full(n_rows, -1, np.int64)
+        self._handles: list[RemovableHandle] | None = None
+
+    # ---------------------------------------------------------------- attaching and removing
+
+    def __enter__(self) -> Steerer:
+        if self.layers in _steered:
+            raise RuntimeError(
+                f"this {type(self.decoder).__name__} is already steered by a Steerer in use; "
+                "leave that one first, or give its rows more interventions"
+            )
+        _steered.add(self.layers)
+        self._handles = []
+        for hooks in self._hooks.values():
+            self._handles += hooks.attach()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove every hook; receipts stay readable. Safe to call twice."""
+        if self._handles is None:
+            return
+        for handle in self._handles:
+            handle.remove()
+        self._handles = None
+        _steered.discard(self.layers)
+        self._disarm()
+
+    # ---------------------------------------------------------------- settings
+
+    def prepare(self, conditions: Iterable[Sequence[Intervention]]) -> None:
+        """Validate conditions and allocate for them, so that `set_row` allocates nothing later."""
+        for interventions in conditions:
+            self._assign(interventions)
+
+    @torch.inference_mode(False)
+    def set_row(self, row: int, interventions: Sequence[Intervention]) -> None:
+        """Put a row under these interventions and start its receipt anew.
+
+        Raises SiteError or ValueError, and changes nothing, when one of them does not fit the
+        model.
+        """
+        self._check_row(row)
+        lanes = self._assign(interventions)
+        self.clear_row(row)
+        for intervention, lane in zip(interventions, lanes):
+            lane.set(row, intervention)
+            self._plan.set(lane.number, row, intervention)
+            self._rows[row].append((intervention, lane))
+
+    @torch.inference_mode(False)
+    def clear_row(self, row: int) -> None:
+        """No interventions for this row from now on; its receipt starts anew."""
+        self._check_row(row)
+        self._collect()
+        self._plan.clear_row(row)
+        self._totals[..., row] = 0
+        self._step_start[:, row] = 0
+        self._last_env_step[row] = -1
+        self._rows[row] = []
+
+    @torch.inference_mode(False)
+    def set_coefficient(self, row: int, index: int, coefficient: float) -> None:
+        """Change the coefficient of a row's intervention in place (for controllers)."""
+        self._check_row(row)
+        if not 0 <= index < len(self._rows[row]):
+            raise IndexError(
+                f"row {row} has {len(self._rows[row])} interventions, asked for {index}"
+            )
+        intervention, lane = self._rows[row][index]
+        changed = intervention.with_coefficient(coefficient)
+        lane.set_coefficient(row, changed.coefficient)
+        self._plan.active[lane.number, row] = changed.coefficient != 0.0
+        self._rows[row][index] = (changed, lane)
+
+    def row(self, row: int) -> tuple[Intervention, ...]:
+        """The interventions that a row is under."""
+        self._check_row(row)
+        return tuple(intervention for intervention, _ in self._rows[row])
+
+    # ---------------------------------------------------------------- the hot path
+
+    @torch.inference_mode(False)
+    def begin(
+        self,
+        rows: Any,
+        token_groups: Any,
+        *,
+        phase: str,
+        decode_token: int = 0,
+        env_steps: Any,
+        live: Any,
+    ) -> None:
+        """Announce the next forward. Call once before each forward, with R its batch size.
+
+        rows: distinct row numbers [R] (LongTensor, array, list or slice). token_groups: int8 [R,
+        S] of `steering.tokens`. phase: "prefill" or "decode". decode_token: 0 for the first decode
+        forward after a prefill. env_steps: int [R], one more at each step of the row's episode.
+        live: bool [R]; rows that are not live are neither edited nor counted. Keep these on the
+        host: the plan is made there.
+        """
+        if self._handles is None:
+            raise RuntimeError("begin was called outside `with steerer:`; nothing is attached")
+        number = _phase(phase)
+        rows_ = self._row_numbers(rows)
+        groups = _host(token_groups)
+        if groups.ndim != 2 or len(groups) != len(rows_):
+            raise ValueError(f"token_groups has shape {groups.shape}, expected [{len(rows_)}, S]")
+        check_groups(groups)
+        steps, alive = _per_row(env_steps, rows_, "env_steps"), _per_row(live, rows_, "live")
+        if alive.dtype != bool:
+            raise ValueError(f"live must be bool [R], got {alive.dtype}")
+        self._collect()
+        self._start_steps(rows_, steps, alive)
+        masks = self._plan.masks(rows_, groups, number, int(decode_token), steps, alive)
+        self._arm(rows_, masks, number)
+
+    def _arm(self, rows: np.ndarray, masks: np.ndarray, phase: int) -> None:
+        wanted = masks.any(axis=(1, 2)) if len(masks) else np.zeros(0, bool)
+        if not wanted.any():
+            self._disarm()
+            return
+        frame = self._frames.load(masks)
+        key = rows.tobytes()
+        every = len(rows) == self.n_rows and bool((rows == np.arange(self.n_rows)).all())
+        rows_on_device = self._frames.rows(rows)
+        for lane in self._lanes:
+            lane.armed = bool(wanted[lane.number])
+            if lane.armed:
+                lane.mask = frame.masks[lane.number]
+                lane.stats = frame.stats[lane.number]
+                lane.select_rows(key, None if every else rows_on_device)
+        for hooks in self._hooks.values():
+            hooks.arm()
+        self._pending = (frame, rows_on_device, phase)
+
+    def _disarm(self) -> None:
+        for lane in self._lanes:
+            lane.armed = False
+        for hooks in self._hooks.values():
+            hooks.arm()
+
+    def _start_steps(self, rows: np.ndarray, steps: np.ndarray, live: np.ndarray) -> None:
+        """Where the env step is a new one, restart the step's dose."""
+        new = np.asarray(live & (steps != self._last_env_step[rows]))
+        if new.any() and self._lanes:
+            index = self._frames.rows(rows[new])
+            self._step_start.index_copy_(1, index, self._row_totals().index_select(1, index))
+        self._last_env_step[rows[live]] = steps[live]
+
+    @torch.inference_mode(False)
+    def _collect(self) -> None:
+        """Add what the hooks of the last forward wrote to the totals; no synchronisation."""
+        if self._pending is not None:
+            frame, rows, phase = self._pending
+            self._pending = None
+            sums = frame.stats.sum(-1, dtype=torch.float64)  # [n_lanes, 3, R]
+            self._totals[:, phase].index_add_(2, rows, sums)
+
+    # ---------------------------------------------------------------- what happened
+
+    def receipt(self, row: int) -> dict[str, Any]:
+        """JSON: per intervention planned and edited tokens by phase, delivered norm, dose."""
+        self._check_row(row)
+        self._collect()
+        totals = self._totals[..., row].cpu().numpy()
+        return {
+            "interventions": [
+                receipts.intervention_receipt(
+                    intervention,
+                    self._plan.planned[lane.number, :, row],
+                    totals[lane.number],
+                    _dose_over(lane),
+                )
+                for intervention, lane in self._rows[row]
+            ],
+            "forwards": {p: int(self._plan.forwards[i, row]) for i, p in enumerate(PHASES)},
+        }
+
+    @staticmethod
+    def check_receipt(receipt: Mapping[str, Any]) -> None:
+        """Raise ReceiptMismatch where edited and planned tokens differ."""
+        receipts.check_receipt(receipt)
+
+    def last_dose(self) -> np.ndarray:
+        """Mean dose per edited token in each row's last env step, float32 `[n_rows]`; 0 if none."""
+        self._collect()
+        count, _, dose = (self._row_totals() - self._step_start).cpu().numpy()
+        return np.where(count > 0, dose / np.maximum(count, 1), 0).astype(np.float32)
+
+    def _row_totals(self) -> torch.Tensor:
+        return self._totals.sum((0, 1))
+
+    # ---------------------------------------------------------------- lanes
+
+    def _assign(self, interventions: Sequence[Intervention]) -> list[Lane]:
+        """A lane for each, in the row's order at each site; makes the lanes that are missing."""
+        for intervention in interventions:
+            self._check_fits(intervention)
+        taken: dict[str, int] = {}  # site -> lanes of this site that this row has passed
+        return [self._next_lane(intervention, taken) for intervention in interventions]
+
+    def _next_lane(self, intervention: Intervention, taken: dict[str, int]) -> Lane:
+        site, shape = str(parse_site(intervention.site)), LaneShape.of(intervention)
+        hooks = self._site_hooks(site)
+        for place in range(taken.get(site, 0), len(hooks.lanes)):
+            if hooks.lanes[place].shape == shape:
+                taken[site] = place + 1
+                return hooks.lanes[place]
+        with torch.inference_mode(False):
+            self._collect()
+            lane = Lane(shape, hooks.site, self._plan.add_lane(), self.n_rows)
+            self._totals = torch.cat([self._totals, self._zeros(1)])
+        hooks.lanes.append(lane)
+        self._lanes.append(lane)
+        self._frames.clear()
+        taken[site] = len(hooks.lanes)
+        return lane
+
+    def _site_hooks(self, site: str) -> SiteHooks:
+        if site not in self._hooks:
+            hooks = SiteHooks(resolve(self.decoder, site))
+            if self._handles is not None:
+                self._handles += hooks.attach()
+            self._hooks[site] = hooks
+        return self._hooks[site]
+
+    def _check_fits(self, intervention: Intervention) -> None:
+        if not isinstance(intervention, Intervention):
+            raise TypeError(f"expected an Intervention, got {type(intervention).__name__}")
+        site = resolve(self.decoder, intervention.site)
+        device = site.weight.device
+        if device != self.device:
+            raise SiteError(f"{intervention.site} is on {device}, other layers on {self.device}")
+        for part in (intervention, intervention.matched_to):
+            if part is None:
+                continue
+            if part.direction is not None and len(part.direction) != site.width:
+                raise ValueError(
+                    f"{part.kind} at {part.site}: the direction has {len(part.direction)} numbers, "
+                    f"the site {site.width}; was it made for another model?"
+                )
+            if part.neurons is not None and int(part.neurons.max()) >= site.width:
+                raise ValueError(
+                    f"{part.kind} at {part.site}: neuron {int(part.neurons.max())} does not exist, "
+                    f"the site has {site.width}"
+                )
+
+    def _zeros(self, n_lanes: int) -> torch.Tensor:
+        shape = (n_lanes, len(PHASES), 3, self.n_rows)
+        return torch.zeros(shape, dtype=torch.float64, device=self.device)
+
+    def _check_row(self, row: int) -> None:
+        if not 0 <= row < self.n_rows:
+            raise IndexError(
+                f"row {row} does not exist; this Steerer has rows 0 to {self.n_rows - 1}"
+            )
+
+    def _row_numbers(self, rows: Any) -> np.ndarray:
+        if isinstance(rows, slice):
+            return np.arange(self.n_rows)[rows]
+        numbers = _host(rows).astype(np.int64)
+        inside = (numbers >= 0) & (numbers < self.n_rows)
+        if numbers.ndim != 1 or not inside.all() or len(np.unique(numbers)) != len(numbers):
+            raise ValueError(
+                f"rows must be distinct numbers from 0 to {self.n_rows - 1}, got {numbers.tolist()}"
+            )
+        return numbers
+
+
+def _phase(phase: str) -> int:
+    if phase not in PHASES:
+        raise ValueError(f"unknown phase {phase!r}; there are: {', '.join(PHASES)}")
+    return PHASES.index(phase)
+
+
+def _host(values: Any) -> np.ndarray:
+    if isinstance(values, torch.Tensor):
+        return values.detach().cpu().numpy()
+    return np.asarray(values)
+
+
+def _per_row(values: Any, rows: np.ndarray, name: str) -> np.ndarray:
+    array = _host(values)
+    if array.shape != rows.shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected [{len(rows)}]")
+    return array
+
+
+def _dose_over(lane: Lane) -> str:
+    """What the dose is relative to, in words."""
+    if lane.site.adds_stream:
+        return "residual stream after the block, before this edit"
+    if lane.site.stream is not None:
+        return "residual stream that the branch is added to"
+    return "vector at the site, before this edit"
