@@ -18,6 +18,7 @@ from gymnasium.vector.utils import batch_space
 
 from .types import Condition, EndReason, Json, Observations, Seeds, SlotError, Task
 
+PRINTABLE = "".join(map(chr, range(32, 127)))
 STEP_M = 0.25  # m, at full action
 GOAL_RADIUS_M = 0.2
 
@@ -63,7 +64,7 @@ class FakeVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         spaces: dict[str, gym.Space[Any]] = {
             "rgb": gym.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8),
             "proprio": gym.spaces.Box(-np.inf, np.inf, (4,), np.float32),
-            "instruction": gym.spaces.Text(64),
+            "instruction": gym.spaces.Text(64, charset=PRINTABLE),
         }
         if expert_actions:
             spaces["expert_action"] = gym.spaces.Box(-1, 1, (2,), np.float32)
@@ -112,9 +113,10 @@ class FakeVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         errors: list[str | None] = [None] * n
         reasons, success = [""] * n, np.zeros(n, bool)
         for slot in np.flatnonzero(self._live).tolist():
-            action = np.asarray(actions[slot], np.float64)
             if not self.single_action_space.contains(np.asarray(actions[slot], np.float32)):
                 raise ValueError(f"slot {slot}: action {actions[slot]} is outside [-1, 1]")
+        for slot in np.flatnonzero(self._live).tolist():
+            action = np.asarray(actions[slot], np.float64)
             task = self._task(slot)
             self._steps[slot] += 1
             if self._steps[slot] == task.info.get("raise_at"):
