@@ -1,0 +1,220 @@
+"""Synthetic records: what a run of a tabletop or a rooms world would have left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pilotage.episodes.types import EndReason, EpisodeRecord, Seeds, Task
+
+SCENE = {
+    "objects": [
+        {
+            "color": "red",
+            "shape": "cube",
+            "position": [0.45, -0.1],
+            "yaw": 0.2,
+            "rgb": [0.85, 0.12, 0.1],
+        },
+        {
+            "color": "blue",
+            "shape": "ball",
+            "position": [0.55, 0.12],
+            "yaw": 0.0,
+            "rgb": [0.12, 0.25, 0.85],
+        },
+        {
+            "color": "yellow",
+            "shape": "brick",
+            "position": [0.6, -0.16],
+            "yaw": -0.3,
+            "rgb": [0.95, 0.85, 0.1],
+        },
+    ],
+    "zones": [
+        {"color": "green", "shape": "square", "position": [0.42, 0.14], "rgb": [0.12, 0.62, 0.18]}
+    ],
+}
+# name -> (steps, sideways bend, dose, success)
+TABLETOP = {
+    "baseline": (34, 0.02, 0.0, True),
+    "fast": (20, 0.03, 0.12, True),
+    "slow": (55, 0.01, 0.12, True),
+    "random-matched": (36, -0.06, 0.12, False),
+}
+
+
+def make_task(index: int = 0, env: str = "tabletop", instruction: str = "", **changes: Any) -> Task:
+    words = {
+        "task_id": f"{env}-push-{index:03d}",
+        "env": env,
+        "split": "test",
+        "family": "push",
+        "instruction": instruction or "push the red cube into the green zone quickly",
+        "max_steps": 80,
+        "scene": SCENE if env == "tabletop" else {},
+        "start": {},
+        "goal": {},
+        "shortest_path_length": 0.4,
+    }
+    return Task(**(words | changes))
+
+
+def _frames(rng: np.random.Generator, path: np.ndarray, size: int) -> np.ndarray:
+    """A table with a dark square where the hand is: something one can see moving."""
+    rows, columns = np.mgrid[0:size, 0:size]
+    frames = np.zeros((len(path), size, size, 3), np.uint8)
+    frames[:] = (168, 148, 125)
+    frames[:, : size // 4] = (190, 210, 230)
+    frames[:, size // 2 : size // 2 + 6, 12:18] = (210, 40, 30)
+    frames[:, 3 * size // 5 : 3 * size // 5 + 9, size - 22 : size - 12] = (60, 160, 70)
+    for frame, (x, y, z) in zip(frames, path, strict=True):
+        column, row = size * (0.5 + 1.4 * y), size * (0.15 + x - 0.5 * z)
+        frame[(abs(rows - row) < 4) & (abs(columns - column) < 4)] = (40, 44, 52)
+    return frames
+
+
+def make_tabletop(
+    condition: str, index: int = 0, *, instruction: str = "", size: int = 64, error: bool = False
+) -> EpisodeRecord:
+    """One push: the hand goes to the cube and takes it to the zone."""
+    steps, bend, dose, success = TABLETOP.get(condition, (40, -0.03, 0.08, True))
+    rng = np.random.default_rng([index, *condition.encode()])
+    s = np.linspace(0, 1, steps + 1)
+    s = s**2 * (3 - 2 * s)
+    corners = np.array([[0.4, -0.22, 0.25], [0.45, -0.14, 0.03], [0.42, 0.12, 0.03]])
+    path = np.stack([np.interp(s, [0, 0.5, 1], corners[:, k]) for k in range(3)], axis=1)
+    path[:, 0] += bend * np.sin(2 * np.pi * s) + 0.01 * index
+    path += rng.normal(0, 0.001, path.shape)
+    objects = np.zeros((steps + 1, 6, 3))
+    for k, thing in enumerate(SCENE["objects"]):
+        objects[:, k] = [*thing["position"], 0.02]
+    objects[:, 0, 1] += np.where(s > 0.5, (s - 0.5) / 0.5 * 0.24, 0)
+    trace = {
+        "ee_position": path,
+        "ee_quaternion": np.tile([0.0, 1, 0, 0], (steps + 1, 1)),
+        "gripper_width": np.full((steps + 1, 1), 0.04),
+        "joint_positions": rng.normal(size=(steps + 1, 9)),
+        "object_positions": objects,
+        "distance_to_goal": np.linalg.norm(path - path[-1], axis=1)[:, None],
+    }
+    agent_trace = {
+        "dose": dose * (0.8 + 0.4 * rng.random(steps)),
+        "coefficient": np.full(steps, 4.0 if dose else 0.0),
+        "top_token_ids": rng.integers(0, 400, (steps, 4)),
+    }
+    end = (
+        EndReason.AGENT_ERROR
+        if error
+        else EndReason.GOAL_REACHED
+        if success
+        else EndReason.STEP_LIMIT
+    )
+    task = make_task(index, instruction=instruction)
+    return EpisodeRecord(
+        task=task,
+        condition=condition,
+        seeds=Seeds.of(task, run_seed=0),
+        agent_id="nano-tabletop@3f2a90",
+        end=end,
+        success=success and not error,
+        actions=rng.uniform(-1, 1, (steps, 7)).astype(np.float32),
+        rewards=np.zeros(steps),
+        trace=trace,
+        agent_trace=agent_trace,
+        frames=_frames(rng, path, size),
+        error="ValueError: NaN in action" if error else None,
+    )
+
+
+@pytest.fixture
+def tabletop() -> Callable[..., EpisodeRecord]:
+    return make_tabletop
+
+
+@pytest.fixture
+def task_of() -> Callable[..., Task]:
+    return make_task
+
+
+@pytest.fixture
+def records() -> list[EpisodeRecord]:
+    return [make_tabletop(condition) for condition in TABLETOP]
+
+
+def make_rows() -> list[dict[str, Any]]:
+    return [
+        {
+            "condition": "baseline",
+            "n": 40,
+            "success_rate": 0.85,
+            "success_rate_low": 0.71,
+            "success_rate_high": 0.93,
+            "speed": 0.114,
+            "n_errors": 0,
+            "n_unpaired": 0,
+            "dose": 0.0,
+        },
+        {
+            "condition": "fast",
+            "n": 40,
+            "success_rate": 0.775,
+            "success_rate_low": 0.62,
+            "success_rate_high": 0.88,
+            "speed": 0.19,
+            "effect": 0.076,
+            "effect_low": 0.06,
+            "effect_high": 0.092,
+            "success_difference": -0.075,
+            "success_difference_low": -0.18,
+            "success_difference_high": 0.03,
+            "mcnemar_p": 0.25,
+            "dose": 0.12,
+            "n_errors": 1,
+            "n_unpaired": 1,
+        },
+        {
+            "condition": "slow",
+            "n": 40,
+            "success_rate": 0.8,
+            "success_rate_low": 0.65,
+            "success_rate_high": 0.9,
+            "speed": 0.07,
+            "effect": -0.044,
+            "effect_low": -0.055,
+            "effect_high": -0.03,
+            "success_difference": -0.05,
+            "success_difference_low": -0.15,
+            "success_difference_high": 0.05,
+            "mcnemar_p": 0.5,
+            "dose": 0.12,
+            "n_errors": 0,
+            "n_unpaired": 0,
+        },
+        {
+            "condition": "random-matched",
+            "n": 40,
+            "success_rate": 0.6,
+            "success_rate_low": 0.45,
+            "success_rate_high": 0.74,
+            "speed": 0.108,
+            "effect": -0.004,
+            "effect_low": -0.02,
+            "effect_high": 0.012,
+            "success_difference": -0.25,
+            "success_difference_low": -0.4,
+            "success_difference_high": -0.1,
+            "mcnemar_p": 0.0004,
+            "dose": 0.12,
+            "n_errors": 0,
+            "n_unpaired": 0,
+        },
+    ]
+
+
+@pytest.fixture
+def rows() -> list[dict[str, Any]]:
+    return make_rows()
