@@ -8,6 +8,7 @@ independent of the number of slots (tests/agents/test_vla_policy.py holds it).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ MAX_DEPTH_M = 10.0
 class VLAAgent:
     """Runs a `VLAModel` in every slot, each under its own condition.
 
+    folder: where its checkpoint lies; vector files of conditions are looked up from there.
     rows_per_forward: rows of one forward pass; slots are served in groups of that many.
     """
 
@@ -38,6 +40,7 @@ class VLAAgent:
         *,
         name: str,
         weights_sha256: str,
+        folder: Path | None = None,
         rows_per_forward: int = 8,
         device: str = "cpu",
     ) -> None:
@@ -48,6 +51,7 @@ class VLAAgent:
         )
         self.device = device
         self.name = name
+        self.folder = folder
         self.weights_sha256 = weights_sha256
         self.rows_per_forward = rows_per_forward
         self._conditions: dict[str, AgentCondition] = {}
@@ -71,7 +75,9 @@ class VLAAgent:
     def prepare(self, conditions: Sequence[Condition], n_slots: int) -> None:
         """Resolve the conditions against this model and allocate lanes for `n_slots`."""
         decoder = self.model.decoder
-        self._conditions = {c.name: AgentCondition.resolve(c, decoder) for c in conditions}
+        self._conditions = {
+            c.name: AgentCondition.resolve(c, decoder, self.folder) for c in conditions
+        }
         self._n_slots = n_slots
         rows = self.rows_per_forward
         n_rows = -(-n_slots // rows) * rows
@@ -87,10 +93,10 @@ class VLAAgent:
             )
             for _ in range(n_rows // rows)
         ]
-        if self._steerer is not None:
-            self._steerer.detach()
-        steers = any(c.interventions for c in self._conditions.values())
-        self._steerer = Steerer(decoder, n_rows=n_rows).attach() if steers else None
+        self.close()
+        if any(c.interventions for c in self._conditions.values()):
+            self._steerer = Steerer(decoder, n_rows=n_rows).__enter__()
+            self._steerer.prepare(c.interventions for c in self._conditions.values())
         self._instruction = torch.full(
             (n_rows, c.max_instruction), self.model.tokenizer.pad_id, device=self.device
         )
@@ -143,8 +149,7 @@ class VLAAgent:
             actions[slot] = self._slot_condition[slot].edit_action(actions[slot])
         self._trace = {"action_bins": bins.astype(np.int16)}
         if self._steerer is not None:
-            dose = self._steerer.last_dose().cpu().numpy()[: self._n_slots]
-            self._trace["dose"] = dose.astype(np.float32)
+            self._trace["dose"] = self._steerer.last_dose()[: self._n_slots]
         return actions
 
     def _act_group(
@@ -185,7 +190,7 @@ class VLAAgent:
                 place = (block + n_seen + k)[:, None]
                 state = self.model.embed_ids(token)[:, None]
                 hidden = self._feed(
-                    group, span, state, place, live[:, None], [groups.ACTION], "decode", k + 1
+                    group, span, state, place, live[:, None], [groups.ACTION], "decode", k
                 )[:, -1]
         self._last_token[span] = torch.where(live, token, self._last_token[span])
         self._step[span] += live
@@ -273,7 +278,7 @@ class VLAAgent:
     def close(self) -> None:
         """Remove the steering hooks from the model."""
         if self._steerer is not None:
-            self._steerer.detach()
+            self._steerer.close()
             self._steerer = None
 
 

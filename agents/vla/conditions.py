@@ -1,0 +1,149 @@
+"""Conditions of a VLA: from a name on the command line to interventions on its decoder.
+
+An agent's folder may hold `conditions.json`, a table of named conditions:
+
+    {"fast": {"interventions": [...], "prompt_suffix": "quickly", "action_scale": 2.4}}
+
+`interventions` are specs of `pilotage.steering` (vector files relative to the folder);
+`prompt_suffix` and `action_scale` are its two behavioural counterparts. The command line says
+
+    baseline | NAME | NAME@DOSE | NAME:CONTROL | FILE.safetensors[@DOSE][:CONTROL]
+
+with CONTROL one of `random-matched`, `random-matched-SEED`, `prompt`, `action-scale`; DOSE
+multiplies the coefficients.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from pilotage.episodes.types import Condition
+from pilotage.steering.controls import random_matched_all
+from pilotage.steering.interventions import Intervention
+
+CONTROLS = ("random-matched", "prompt", "action-scale")
+_FIELDS = ("interventions", "random_matched_seed", "prompt_suffix", "action_scale")
+_SYNTAX = re.compile(
+    r"(?P<name>[^@:]+?)(@(?P<dose>-?[0-9.]+))?(:(?P<control>[a-z-]+?)(-(?P<seed>\d+))?)?"
+)
+
+
+@dataclass(frozen=True)
+class AgentCondition:
+    """A condition resolved against one model.
+
+    action_scale multiplies the first three numbers of a continuous action (translation), clipped.
+    """
+
+    name: str
+    interventions: tuple[Intervention, ...] = ()
+    prompt_suffix: str = ""
+    action_scale: float = 1.0
+
+    @classmethod
+    def resolve(
+        cls, condition: Condition, decoder: nn.Module, folder: Path | None = None
+    ) -> AgentCondition:
+        """Build the interventions of `condition.spec`; ValueError for unknown fields."""
+        spec = condition.spec
+        unknown = sorted(set(spec) - set(_FIELDS))
+        if unknown:
+            raise ValueError(
+                f"condition {condition.name!r} has unknown fields {unknown}; there are: "
+                f"{', '.join(_FIELDS)}"
+            )
+        interventions = [
+            Intervention.from_spec(s, folder, decoder=decoder)
+            for s in spec.get("interventions", ())
+        ]
+        if "random_matched_seed" in spec:
+            seed = int(spec["random_matched_seed"])
+            interventions = random_matched_all(interventions, decoder, seed, orthogonal=True)
+        return cls(
+            condition.name,
+            tuple(interventions),
+            str(spec.get("prompt_suffix", "")),
+            float(spec.get("action_scale", 1.0)),
+        )
+
+    def edit_instruction(self, text: str) -> str:
+        return f"{text} {self.prompt_suffix}" if self.prompt_suffix else text
+
+    def edit_action(self, action: np.ndarray) -> np.ndarray:
+        if self.action_scale == 1.0:
+            return action
+        if action.ndim == 0:
+            raise ValueError(
+                f"condition {self.name!r} scales actions, but this agent's are discrete"
+            )
+        out = action.copy()
+        out[:3] = np.clip(out[:3] * self.action_scale, -1.0, 1.0)
+        return out
+
+
+def load_table(folder: Path | None) -> dict[str, dict[str, Any]]:
+    """The named conditions of an agent's folder; empty when it has none."""
+    path = None if folder is None else folder / "conditions.json"
+    if path is None or not path.is_file():
+        return {}
+    try:
+        table = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    return {name: entry for name, entry in table.items() if not name.startswith("_")}
+
+
+def parse_condition(text: str, folder: Path | None) -> Condition:
+    """The condition behind a command-line word. KeyError lists what exists."""
+    if text == "baseline":
+        return Condition("baseline")
+    match = _SYNTAX.fullmatch(text)
+    if match is None:
+        raise KeyError(f"{text!r} is not NAME[@DOSE][:CONTROL], e.g. fast@0.5:random-matched")
+    entry = _entry(match["name"], folder)
+    control = match["control"]
+    if match["seed"] is not None and control != "random-matched":
+        control = f"{control}-{match['seed']}"
+    if control is not None and control not in CONTROLS:
+        raise KeyError(f"unknown control {control!r} in {text!r}; there are: {', '.join(CONTROLS)}")
+    if control in ("prompt", "action-scale"):
+        field = control.replace("prompt", "prompt_suffix").replace("-", "_")
+        if field not in entry:
+            raise KeyError(f"condition {match['name']!r} has no {field}, so {text!r} means nothing")
+        return Condition(text, {field: entry[field]})
+    dose = 1.0 if match["dose"] is None else float(match["dose"])
+    spec: dict[str, Any] = {
+        "interventions": [
+            {**s, "coefficient": s["coefficient"] * dose} for s in entry["interventions"]
+        ]
+    }
+    if control == "random-matched":
+        spec["random_matched_seed"] = int(match["seed"] or 0)
+    return Condition(text, spec)
+
+
+def _entry(name: str, folder: Path | None) -> Mapping[str, Any]:
+    if name.endswith(".safetensors"):
+        from pilotage.steering.vectors import load_vector
+
+        path = Path(name).resolve()
+        vector = load_vector(path)
+        return {"interventions": [vector.intervention().to_spec(path.parent)]}
+    table = load_table(folder)
+    if name not in table:
+        near = difflib.get_close_matches(name, table, n=2)
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise KeyError(
+            f"unknown condition {name!r}{hint}; this agent has: "
+            f"{', '.join(['baseline', *table])}, or give a .safetensors vector file"
+        )
+    return table[name]

@@ -1,0 +1,109 @@
+"""The acting path (cache, slots) against the training path (one masked forward)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pilotage.agents.vla.model import VLAModel, Window
+from pilotage.agents.vla.policy import VLAAgent, image_of
+from pilotage.episodes.types import BASELINE, Seeds
+
+from .tiny import tiny_config, tiny_model, tiny_observations, tiny_task
+
+TEXTS = ["go left", "go to the red cube slowly", "right"]
+
+
+def _play(model: VLAModel, observations: list[dict], texts: list[str], order: list[int]):
+    """Bins int64 [n, T, K] and final hidden logits of an agent with slots in `order`."""
+    agent = VLAAgent(model, name="tiny", weights_sha256="0" * 64, rows_per_forward=4)
+    agent.prepare([BASELINE], len(order))
+    for slot, i in enumerate(order):
+        agent.reset_slot(slot, tiny_task(i, texts[i]), BASELINE, Seeds(0, 0, 0))
+    bins = []
+    for batch in observations:
+        rows = {
+            k: tuple(v[i] for i in order) if k == "instruction" else v[order]
+            for k, v in batch.items()
+        }
+        agent.act(rows, np.ones(len(order), bool))
+        bins.append(agent.step_trace()["action_bins"].astype(np.int64))
+    return np.stack(bins, axis=1)
+
+
+def _window(model: VLAModel, observations: list[dict], texts: list[str], bins: np.ndarray):
+    c, tokenizer = model.config, model.tokenizer
+    n, n_steps = bins.shape[:2]
+    words = [tokenizer.padded(t, c.max_instruction, start_id=tokenizer.bos_id) for t in texts]
+    told = tokenizer.padded("go left", c.max_narration, start_id=tokenizer.say_id)
+    frames = [image_of(o, "rgb", c.with_depth) for o in observations]
+    return Window(
+        instruction=torch.from_numpy(np.stack(words)),
+        images=[torch.from_numpy(np.stack(frames, axis=1))],
+        proprio=torch.from_numpy(np.stack([o["proprio"] for o in observations], axis=1)),
+        actions=torch.from_numpy(bins),
+        valid=torch.ones(n, n_steps, dtype=torch.bool),
+        first_step=torch.zeros(n, dtype=torch.long),
+        narration_step=torch.zeros(n, 2, dtype=torch.long),
+        narration=torch.from_numpy(np.tile(told, (n, 2, 1))),
+        aux=torch.zeros(n, n_steps, 2),
+    )
+
+
+@pytest.mark.parametrize("memory_steps", [1, 6])
+def test_acting_agrees_with_the_training_forward(memory_steps: int) -> None:
+    config = tiny_config(memory_steps=memory_steps)
+    model = tiny_model(config)
+    observations = tiny_observations(config, TEXTS, n_steps=5)
+    bins = _play(model, observations, TEXTS, [0, 1, 2])
+    assert len(np.unique(bins)) > 2, "the test is empty if every choice is the same"
+    states = model(_window(model, observations, TEXTS, bins))["action"]
+    logits = model.decoder.lm_head(states)[..., model.tokenizer.first_bin_id :]
+    if config.n_discrete:
+        logits = logits[..., : config.n_discrete]
+    np.testing.assert_array_equal(logits.argmax(-1).numpy(), bins)
+
+
+def test_a_full_ring_forgets_what_the_window_forgets() -> None:
+    """After the ring of 4 steps has wrapped, acting equals a window of the last 4 steps.
+
+    One layer, where keys do not carry what their own neighbours saw, so the two are exactly equal.
+    """
+    config = replace(tiny_config(memory_steps=4), n_layers=1)
+    model = tiny_model(config, seed=3)
+    observations = tiny_observations(config, TEXTS, n_steps=11, seed=5)
+    bins = _play(model, observations, TEXTS, [0, 1, 2])
+    first = model.tokenizer.first_bin_id
+    for last in range(3, 11):
+        seen = slice(last - 3, last + 1)
+        window = _window(model, observations[seen], TEXTS, bins[:, seen])
+        window.first_step += last - 3
+        states = model(window)["action"][:, -1]
+        logits = model.decoder.lm_head(states)[..., first : first + config.n_discrete]
+        np.testing.assert_array_equal(logits.argmax(-1).numpy(), bins[:, last])
+
+
+def test_narration_does_not_change_the_actions() -> None:
+    config = tiny_config(memory_steps=6)
+    model = tiny_model(config)
+    observations = tiny_observations(config, TEXTS, n_steps=3)
+    bins = np.zeros((3, 3, 1), np.int64)
+    window = _window(model, observations, TEXTS, bins)
+    before = model(window)["action"]
+    other = model.tokenizer.padded("slowly", config.max_narration, start_id=model.tokenizer.say_id)
+    window.narration = torch.from_numpy(np.tile(other, (3, 2, 1)))
+    assert torch.equal(before, model(window)["action"])
+
+
+@pytest.mark.parametrize("memory_steps", [1, 4])
+def test_a_slot_does_not_depend_on_its_neighbours(memory_steps: int) -> None:
+    config = tiny_config(memory_steps=memory_steps)
+    model = tiny_model(config)
+    observations = tiny_observations(config, TEXTS, n_steps=7)
+    together = _play(model, observations, TEXTS, [0, 1, 2])
+    for order in ([2, 0, 1], [1], [2, 1, 0, 0, 1, 2, 0]):
+        alone = _play(model, observations, TEXTS, order)
+        np.testing.assert_array_equal(alone, together[order])

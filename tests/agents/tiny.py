@@ -1,0 +1,68 @@
+"""A tiny random VLA and observations for it, shared by the tests of this folder."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pilotage.agents.vla.config import VLAConfig
+from pilotage.agents.vla.model import VLAModel
+from pilotage.episodes.types import Task
+
+WORDS = ("go", "left", "right", "slowly", "quickly", "to", "the", "red", "cube")
+
+
+def tiny_config(*, memory_steps: int = 1) -> VLAConfig:
+    """Three action tokens without memory, one discrete token with it."""
+    discrete = memory_steps > 1
+    return VLAConfig(
+        world="test",
+        words=WORDS,
+        image_keys=("rgb",),
+        image_folds=(2,),
+        image_size=16,
+        with_depth=discrete,
+        proprio_dim=4,
+        n_action_tokens=1 if discrete else 3,
+        n_discrete=4 if discrete else 0,
+        d_model=32,
+        n_layers=3,
+        n_heads=4,
+        d_ff=48,
+        vision_width=16,
+        max_instruction=10,
+        max_narration=6,
+        memory_steps=memory_steps,
+        aux_dim=2,
+    )
+
+
+def tiny_model(config: VLAConfig, seed: int = 0) -> VLAModel:
+    """Random weights, spread wide enough that the arg max is not one bin for all inputs."""
+    torch.manual_seed(seed)
+    model = VLAModel(config).eval().requires_grad_(False)
+    model.decoder.lm_head.weight.normal_(std=1.0)
+    for layer in model.decoder.model.layers:
+        layer.mlp.down_proj.weight.normal_(std=0.3)
+    return model
+
+
+def tiny_task(i: int, instruction: str, max_steps: int = 12) -> Task:
+    return Task(f"tiny-{i}", "test", "train", "f", instruction, max_steps, None, None, None, 1.0)
+
+
+def tiny_observations(
+    config: VLAConfig, instructions: list[str], n_steps: int, seed: int = 0
+) -> list[dict]:
+    """`n_steps` observation batches, one row per instruction."""
+    rng = np.random.default_rng(seed)
+    n, size = len(instructions), config.image_size
+    return [
+        {
+            "rgb": rng.integers(0, 256, (n, size, size, 3), dtype=np.uint8),
+            "depth": (rng.random((n, size, size)) * 8).astype(np.float32),
+            "proprio": rng.normal(size=(n, config.proprio_dim)).astype(np.float32),
+            "instruction": tuple(instructions),
+        }
+        for _ in range(n_steps)
+    ]
