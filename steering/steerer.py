@@ -13,12 +13,13 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from pilotage.steering import receipts
+from pilotage.steering.checks import check_fits, host, per_row, phase_number, row_numbers
 from pilotage.steering.frames import Frame, Frames
 from pilotage.steering.hooks import SiteHooks
 from pilotage.steering.interventions import PHASES, Intervention
 from pilotage.steering.lanes import Lane, LaneShape
 from pilotage.steering.plan import Plan, check_groups
-from pilotage.steering.sites import SiteError, find_layers, parse_site, resolve
+from pilotage.steering.sites import find_layers, parse_site, resolve
 
 _steered: weakref.WeakSet[nn.ModuleList] = weakref.WeakSet()
 
@@ -144,9 +145,8 @@ class Steerer:
         self,
         rows: Any,
         token_groups: Any,
-        *,
         phase: str,
-        decode_token: int = 0,
+        decode_token: int,
         env_steps: Any,
         live: Any,
     ) -> None:
@@ -160,13 +160,13 @@ class Steerer:
         """
         if self._handles is None:
             raise RuntimeError("begin was called outside `with steerer:`; nothing is attached")
-        number = _phase(phase)
-        rows_ = self._row_numbers(rows)
-        groups = _host(token_groups)
+        number = phase_number(phase)
+        rows_ = row_numbers(rows, self.n_rows)
+        groups = host(token_groups)
         if groups.ndim != 2 or len(groups) != len(rows_):
             raise ValueError(f"token_groups has shape {groups.shape}, expected [{len(rows_)}, S]")
         check_groups(groups)
-        steps, alive = _per_row(env_steps, rows_, "env_steps"), _per_row(live, rows_, "live")
+        steps, alive = per_row(env_steps, rows_, "env_steps"), per_row(live, rows_, "live")
         if alive.dtype != bool:
             raise ValueError(f"live must be bool [R], got {alive.dtype}")
         self._collect()
@@ -175,8 +175,8 @@ class Steerer:
         self._arm(rows_, masks, number)
 
     def _arm(self, rows: np.ndarray, masks: np.ndarray, phase: int) -> None:
-        wanted = masks.any(axis=(1, 2)) if len(masks) else np.zeros(0, bool)
-        if not wanted.any():
+        wanted = masks.reshape(len(masks), masks.shape[1] * masks.shape[2]).any(-1).tolist()
+        if not any(wanted):
             self._disarm()
             return
         frame = self._frames.load(masks)
@@ -184,7 +184,7 @@ class Steerer:
         every = len(rows) == self.n_rows and bool((rows == np.arange(self.n_rows)).all())
         rows_on_device = self._frames.rows(rows)
         for lane in self._lanes:
-            lane.armed = bool(wanted[lane.number])
+            lane.armed = wanted[lane.number]
             if lane.armed:
                 lane.mask = frame.masks[lane.number]
                 lane.stats = frame.stats[lane.number]
@@ -255,7 +255,7 @@ class Steerer:
     def _assign(self, interventions: Sequence[Intervention]) -> list[Lane]:
         """A lane for each, in the row's order at each site; makes the lanes that are missing."""
         for intervention in interventions:
-            self._check_fits(intervention)
+            check_fits(self.decoder, self.device, intervention)
         taken: dict[str, int] = {}  # site -> lanes of this site that this row has passed
         return [self._next_lane(intervention, taken) for intervention in interventions]
 
@@ -284,27 +284,6 @@ class Steerer:
             self._hooks[site] = hooks
         return self._hooks[site]
 
-    def _check_fits(self, intervention: Intervention) -> None:
-        if not isinstance(intervention, Intervention):
-            raise TypeError(f"expected an Intervention, got {type(intervention).__name__}")
-        site = resolve(self.decoder, intervention.site)
-        device = site.weight.device
-        if device != self.device:
-            raise SiteError(f"{intervention.site} is on {device}, other layers on {self.device}")
-        for part in (intervention, intervention.matched_to):
-            if part is None:
-                continue
-            if part.direction is not None and len(part.direction) != site.width:
-                raise ValueError(
-                    f"{part.kind} at {part.site}: the direction has {len(part.direction)} numbers, "
-                    f"the site {site.width}; was it made for another model?"
-                )
-            if part.neurons is not None and int(part.neurons.max()) >= site.width:
-                raise ValueError(
-                    f"{part.kind} at {part.site}: neuron {int(part.neurons.max())} does not exist, "
-                    f"the site has {site.width}"
-                )
-
     def _zeros(self, n_lanes: int) -> torch.Tensor:
         shape = (n_lanes, len(PHASES), 3, self.n_rows)
         return torch.zeros(shape, dtype=torch.float64, device=self.device)
@@ -314,36 +293,6 @@ class Steerer:
             raise IndexError(
                 f"row {row} does not exist; this Steerer has rows 0 to {self.n_rows - 1}"
             )
-
-    def _row_numbers(self, rows: Any) -> np.ndarray:
-        if isinstance(rows, slice):
-            return np.arange(self.n_rows)[rows]
-        numbers = _host(rows).astype(np.int64)
-        inside = (numbers >= 0) & (numbers < self.n_rows)
-        if numbers.ndim != 1 or not inside.all() or len(np.unique(numbers)) != len(numbers):
-            raise ValueError(
-                f"rows must be distinct numbers from 0 to {self.n_rows - 1}, got {numbers.tolist()}"
-            )
-        return numbers
-
-
-def _phase(phase: str) -> int:
-    if phase not in PHASES:
-        raise ValueError(f"unknown phase {phase!r}; there are: {', '.join(PHASES)}")
-    return PHASES.index(phase)
-
-
-def _host(values: Any) -> np.ndarray:
-    if isinstance(values, torch.Tensor):
-        return values.detach().cpu().numpy()
-    return np.asarray(values)
-
-
-def _per_row(values: Any, rows: np.ndarray, name: str) -> np.ndarray:
-    array = _host(values)
-    if array.shape != rows.shape:
-        raise ValueError(f"{name} has shape {array.shape}, expected [{len(rows)}]")
-    return array
 
 
 def _dose_over(lane: Lane) -> str:

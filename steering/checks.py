@@ -1,0 +1,70 @@
+"""What a Steerer refuses, and how its arguments become arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pilotage.steering.interventions import PHASES, Intervention
+from pilotage.steering.sites import SiteError, resolve
+
+
+def check_fits(decoder: nn.Module, device: torch.device, intervention: Intervention) -> None:
+    """Raise when an intervention does not fit the model: site, width or device."""
+    if not isinstance(intervention, Intervention):
+        raise TypeError(f"expected an Intervention, got {type(intervention).__name__}")
+    site = resolve(decoder, intervention.site)
+    found = site.weight.device
+    if found != device:
+        raise SiteError(f"{intervention.site} is on {found}, other layers on {device}")
+    for part in (intervention, intervention.matched_to):
+        if part is None:
+            continue
+        if part.direction is not None and len(part.direction) != site.width:
+            raise ValueError(
+                f"{part.kind} at {part.site}: the direction has {len(part.direction)} numbers, "
+                f"the site {site.width}; was it made for another model?"
+            )
+        if part.neurons is not None and int(part.neurons.max()) >= site.width:
+            raise ValueError(
+                f"{part.kind} at {part.site}: neuron {int(part.neurons.max())} does not exist, "
+                f"the site has {site.width}"
+            )
+
+
+def row_numbers(rows: Any, n_rows: int) -> np.ndarray:
+    """Distinct row numbers, int64 `[R]`, from a tensor, array, list or slice."""
+    if isinstance(rows, slice):
+        return np.arange(n_rows)[rows]
+    numbers = host(rows).astype(np.int64)
+    inside = (numbers >= 0) & (numbers < n_rows)
+    if numbers.ndim != 1 or not inside.all() or len(np.unique(numbers)) != len(numbers):
+        raise ValueError(
+            f"rows must be distinct numbers from 0 to {n_rows - 1}, got {numbers.tolist()}"
+        )
+    return numbers
+
+
+def phase_number(phase: str) -> int:
+    """The index of a phase in `PHASES`."""
+    if phase not in PHASES:
+        raise ValueError(f"unknown phase {phase!r}; there are: {', '.join(PHASES)}")
+    return PHASES.index(phase)
+
+
+def host(values: Any) -> np.ndarray:
+    """Anything array-like as numpy; a tensor on a device is copied (and waited for)."""
+    if isinstance(values, torch.Tensor):
+        return values.detach().cpu().numpy()
+    return np.asarray(values)
+
+
+def per_row(values: Any, rows: np.ndarray, name: str) -> np.ndarray:
+    """One value per row, `[R]`."""
+    array = host(values)
+    if array.shape != rows.shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected [{len(rows)}]")
+    return array
