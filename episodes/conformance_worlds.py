@@ -213,7 +213,7 @@ def _check_bad_actions(world: World, tasks: Sequence[Task], seed: int) -> None:
     expected, *_ = world.step(clean)
     for slot in range(3):
         same = _rows(after, slot) == _rows(expected, slot)
-        require(same, "a refused action left a trace in the world")
+        require(same, "a refused action, or what ran before a reset, left its mark")
 
 
 def _check_default_reset(world: World) -> None:

@@ -21,14 +21,17 @@ from .types import Condition, EndReason, Json, Observations, Seeds, SlotError, T
 PRINTABLE = "".join(map(chr, range(32, 127)))
 STEP_M = 0.25  # m, at full action
 GOAL_RADIUS_M = 0.2
+WALL_M = 2.6  # the plane is a square from -WALL_M to WALL_M
 
 
 def make_fake_tasks(n: int, *, seed: int = 0, max_steps: int = 30) -> list[Task]:
-    """Tasks with starts and goals 0.2 to 3 m apart; about a third of them end at the step limit."""
+    """Tasks with goals 1 to 2 m from the start; every third one has a budget of 5 steps only."""
     rng = np.random.default_rng(seed)
     tasks = []
     for i in range(n):
-        start, goal = np.round(rng.uniform(-1, 1, (2, 2)), 3).tolist()
+        angle, length = rng.uniform(-np.pi, np.pi), rng.uniform(1.0, 2.0)
+        start = np.round(rng.uniform(-0.5, 0.5, 2), 3).tolist()
+        goal = np.round(start + length * np.array([np.cos(angle), np.sin(angle)]), 3).tolist()
         distance = float(np.hypot(goal[0] - start[0], goal[1] - start[1]))
         tasks.append(
             Task(
@@ -75,7 +78,7 @@ class FakeVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._tasks: list[Task | None] = [None] * n_slots
         self._live = np.zeros(n_slots, bool)
         self._steps = np.zeros(n_slots, np.int64)
-        self._rngs = [np.random.default_rng(0) for _ in range(n_slots)]
+        self._rngs: list[np.random.Generator] = [np.random.default_rng(0) for _ in range(n_slots)]
         self._position = np.zeros((n_slots, 2))
         self._goal = np.zeros((n_slots, 2))
         self._collided = np.zeros(n_slots)
@@ -142,7 +145,7 @@ class FakeVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             hashlib.sha256(bytes(512) + round_.to_bytes(4, "little")).digest()
         wind = self._rngs[slot].normal(0.0, 0.02, 2)
         wanted = self._position[slot] + STEP_M * action + wind
-        self._position[slot] = np.clip(wanted, -1.5, 1.5)
+        self._position[slot] = np.clip(wanted, -WALL_M, WALL_M)
         self._collided[slot] = float((self._position[slot] != wanted).any())
 
     def _task(self, slot: int) -> Task:
@@ -162,7 +165,7 @@ class FakeVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
                 continue
             rgb[slot, :, :, 0] = self._steps[slot] % 256
             for channel, point in ((1, self._position[slot]), (2, self._goal[slot])):
-                row, column = ((point + 1.5) / 3.001 * size).astype(int)
+                row, column = ((point + WALL_M) / (2.001 * WALL_M) * size).astype(int)
                 rgb[slot, row, column, channel] = 255
         observations: dict[str, Any] = {
             "rgb": rgb,
