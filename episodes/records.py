@@ -35,7 +35,7 @@ class RecordError(ValueError):
 
 def record_digest(record: EpisodeRecord) -> str:
     """Hex SHA-256 of everything in the record, frames included: equal digests, equal bits."""
-    return _digest(_header(record), _arrays(record))
+    return _digest(_header(record), _arrays(record), _frames_digest(record.frames))
 
 
 def save_record(record: EpisodeRecord, path: str | Path) -> None:
@@ -52,9 +52,10 @@ def save_record(record: EpisodeRecord, path: str | Path) -> None:
             raise RecordError(f"{path}: {name} has dtype {array.dtype}; store numbers or booleans")
     try:
         header = _header(record)
-        header["digest"] = _digest(header, arrays)
+        header["digest"] = record_digest(record)
     except (TypeError, ValueError) as error:
         raise RecordError(f"{path}: task or receipt is not JSON: {error}") from error
+    header["frames"] = None
     tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     if record.frames is not None:
         header["frames"], tensors["frames"] = _pack_frames(record.frames)
@@ -62,22 +63,23 @@ def save_record(record: EpisodeRecord, path: str | Path) -> None:
 
 
 def load_record(path: str | Path, *, frames: bool = True) -> EpisodeRecord:
-    """Read a record. The digest is verified, unless `frames=False` leaves the frames out.
+    """Read a record and verify its digest. `frames=False` leaves the frames unread.
 
     Raises RecordError for a file that is truncated, altered, of another version, or not a record;
     FileNotFoundError when there is none.
     """
     path = Path(path)
-    header, tensors = _read(path, frames=frames)
+    header, arrays, packed = _read(path, frames=frames)
     try:
-        if "frames" in tensors:
-            tensors["frames"] = _unpack_frames(header["frames"], tensors["frames"])
-        whole = "frames" in tensors or header.get("frames") is None
-        found = _digest(header, tensors) if whole else header["digest"]
-        record = _record(header, tensors)
+        how = header["frames"]
+        pixels = None if packed is None else _unpack_frames(how, packed)
+        frames_digest = how["digest"] if how else None
+        intact = header["digest"] == _digest(header, arrays, frames_digest)
+        intact &= pixels is None or _frames_digest(pixels) == frames_digest
+        record = _record(header, arrays, pixels)
     except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
         raise _distrusted(path, f"{type(error).__name__}: {error}") from error
-    if found != header["digest"]:
+    if not intact:
         raise _distrusted(path, "its content does not have the digest written in it")
     return record
 
@@ -111,12 +113,12 @@ def _arrays(record: EpisodeRecord) -> dict[str, np.ndarray]:
     arrays = {"actions": record.actions, "rewards": record.rewards}
     arrays |= {f"trace.{name}": array for name, array in record.trace.items()}
     arrays |= {f"agent_trace.{name}": array for name, array in record.agent_trace.items()}
-    if record.frames is not None:
-        arrays["frames"] = record.frames
     return {name: np.asarray(array) for name, array in arrays.items()}
 
 
-def _record(header: Mapping[str, Json], arrays: Mapping[str, np.ndarray]) -> EpisodeRecord:
+def _record(
+    header: Mapping[str, Json], arrays: Mapping[str, np.ndarray], frames: np.ndarray | None
+) -> EpisodeRecord:
     def named(prefix: str) -> dict[str, np.ndarray]:
         return {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
 
@@ -132,27 +134,41 @@ def _record(header: Mapping[str, Json], arrays: Mapping[str, np.ndarray]) -> Epi
         trace=named("trace."),
         agent_trace=named("agent_trace."),
         receipt=header["receipt"],
-        frames=arrays.get("frames"),
+        frames=frames,
         error=header["error"],
     )
 
 
-def _digest(header: Mapping[str, Json], arrays: Mapping[str, np.ndarray]) -> str:
-    """Over the header (but for the digest and how frames are packed) and the unpacked arrays."""
+def _digest(
+    header: Mapping[str, Json], arrays: Mapping[str, np.ndarray], frames_digest: str | None
+) -> str:
+    """Over the header (but for the digest and how frames are packed), the arrays and the frames."""
     plain = {key: value for key, value in header.items() if key not in ("digest", "frames")}
-    total = hashlib.sha256(canonical_json(plain).encode())
+    total = hashlib.sha256(canonical_json([plain, frames_digest]).encode())
     for name in sorted(arrays):
-        array = arrays[name]
-        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        total.update(canonical_json([name, little.dtype.str, list(array.shape)]).encode())
-        total.update(np.ascontiguousarray(little).data if array.size else b"")
+        total.update(canonical_json([name, _array_digest(arrays[name])]).encode())
+    return total.hexdigest()
+
+
+def _frames_digest(frames: np.ndarray | None) -> str | None:
+    return None if frames is None else _array_digest(frames)
+
+
+def _array_digest(array: np.ndarray) -> str:
+    """Over dtype, shape and little-endian bytes."""
+    little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+    total = hashlib.sha256(canonical_json([little.dtype.str, list(array.shape)]).encode())
+    total.update(little.data if array.size else b"")
     return total.hexdigest()
 
 
 # -- reading ---------------------------------------------------------------------------------------
 
 
-def _read(path: Path, *, frames: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _read(
+    path: Path, *, frames: bool
+) -> tuple[dict[str, Any], dict[str, np.ndarray], np.ndarray | None]:
+    """(header, arrays, packed frames or None). Header and file agree on whether frames exist."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -161,8 +177,11 @@ def _read(path: Path, *, frames: bool) -> tuple[dict[str, Any], dict[str, np.nda
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             header = _checked_header(path, metadata.get("record"))
-            names = [name for name in file.keys() if frames or name != "frames"]  # noqa: SIM118
-            return header, {name: file.get_tensor(name) for name in names}
+            names = set(file.keys())
+            if ("frames" in names) != (header.get("frames") is not None):
+                raise _distrusted(path, "its header and its content disagree about frames")
+            packed = file.get_tensor("frames") if frames and "frames" in names else None
+            return header, {n: file.get_tensor(n) for n in names - {"frames"}}, packed
     except SafetensorError as error:
         raise _distrusted(path, str(error)) from error
 
@@ -198,7 +217,7 @@ def _pack_frames(frames: np.ndarray) -> tuple[dict[str, Json], np.ndarray]:
         "difference-zlib": zlib.compress(differences.data, 1),
     }
     codec = min(packed, key=lambda name: len(packed[name]))
-    how = {"codec": codec, "shape": list(frames.shape)}
+    how = {"codec": codec, "shape": list(frames.shape), "digest": _frames_digest(frames)}
     return how, np.frombuffer(packed[codec], np.uint8)
 
 
