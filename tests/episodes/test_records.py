@@ -116,9 +116,8 @@ def test_both_ways_to_pack_frames_are_lossless(
     rng = np.random.default_rng(0)
     n = record.n_steps + 1
     picture = rng.integers(0, 256, (1, 16, 16, 3), np.uint8)
-    stripes = rng.integers(0, 256, (n, 16, 1, 3), np.uint8)
-    flat = np.broadcast_to(stripes, (n, 16, 16, 3))
-    frames = np.repeat(picture, n, axis=0) if still else flat
+    moving = np.stack([np.roll(picture[0], step, axis=0) for step in range(n)])
+    frames = np.repeat(picture, n, axis=0) if still else moving
     save_record(replace(record, frames=frames), tmp_path / "r")
     with safe_open(tmp_path / "r", framework="numpy") as opened:
         codec = json.loads(opened.metadata()["record"])["frames"]["codec"]
@@ -181,11 +180,10 @@ def test_every_flipped_bit_is_noticed(record: EpisodeRecord, file: Path) -> None
         file.write_bytes(damaged)
         try:
             loaded = load_record(file)
-        except RecordError as error:
-            assert "one.safetensors" in str(error)
-        else:
-            assert_same(loaded, record)
-            accepted += 1
+        except RecordError:
+            continue
+        assert_same(loaded, record)
+        accepted += 1
     assert accepted < 5
 
 
