@@ -175,7 +175,7 @@ class Steerer:
         self._arm(rows_, masks, number)
 
     def _arm(self, rows: np.ndarray, masks: np.ndarray, phase: int) -> None:
-        wanted = masks.reshape(len(masks), masks.shape[1] * masks.shape[2]).any(-1).tolist()
+        wanted = [bool(mask.any()) for mask in masks]
         if not any(wanted):
             self._disarm()
             return
