@@ -1,0 +1,18 @@
+"""Gymnasium ids of the project's worlds. Importing this module registers them.
+
+`gymnasium.make("pilotage.envs.registration:pilotage/Tabletop-v0")` imports it by itself.
+"""
+
+from __future__ import annotations
+
+import gymnasium as gym
+
+# id -> entry point of the single-environment form; the string keeps the simulator unloaded.
+ENTRY_POINTS = {
+    "pilotage/Tabletop-v0": "pilotage.envs.tabletop:TabletopEnv",
+    "pilotage/Rooms-v0": "pilotage.envs.rooms:RoomsEnv",
+}
+
+for _id, _entry_point in ENTRY_POINTS.items():
+    if _id not in gym.registry:
+        gym.register(id=_id, entry_point=_entry_point)

@@ -1,0 +1,67 @@
+"""The worlds by their short names, as strings: nothing heavy is imported until one is used."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class WorldSpec:
+    """Where a world lives. Entry points read "module:name"."""
+
+    name: str
+    gym_id: str
+    vector_entry_point: str
+    tasks_entry_point: str
+
+    def make_vector(self, n_slots: int, **kwargs: Any) -> Any:
+        """The vector environment with `n_slots` slots; `kwargs` are the world's own options."""
+        return load_entry_point(self.vector_entry_point)(n_slots, **kwargs)
+
+    @property
+    def make_tasks(self) -> Callable[..., list[Any]]:
+        """The world's `make_tasks(split, n, *, seed=0, families=None)`."""
+        return load_entry_point(self.tasks_entry_point)
+
+
+WORLDS: dict[str, WorldSpec] = {
+    spec.name: spec
+    for spec in (
+        WorldSpec(
+            "tabletop",
+            "pilotage/Tabletop-v0",
+            "pilotage.envs.tabletop:TabletopVectorEnv",
+            "pilotage.envs.tabletop:make_tasks",
+        ),
+        WorldSpec(
+            "rooms",
+            "pilotage/Rooms-v0",
+            "pilotage.envs.rooms:RoomsVectorEnv",
+            "pilotage.envs.rooms:make_tasks",
+        ),
+    )
+}
+
+
+def load_entry_point(entry_point: str) -> Any:
+    """The object that "module:name" names."""
+    module, _, name = entry_point.partition(":")
+    return getattr(import_module(module), name)
+
+
+def load_world(name: str) -> WorldSpec:
+    """The world of a short name; also registers the Gymnasium ids.
+
+    Raises:
+        KeyError: no such world; the message lists them and guesses what was meant.
+    """
+    if name not in WORLDS:
+        close = difflib.get_close_matches(name, WORLDS, n=1, cutoff=0.4)
+        guess = f" Did you mean {close[0]!r}?" if close else ""
+        raise KeyError(f"no world {name!r}; there are {', '.join(sorted(WORLDS))}.{guess}")
+    import_module("pilotage.envs.registration")
+    return WORLDS[name]

@@ -1,0 +1,300 @@
+"""The scripted expert: a function of the present state and the task, without memory.
+
+What to do next is read off the geometry (where is the hand, is the object held, how high is it),
+so the expert recovers from whatever happened before, and a policy that sees only the present can
+imitate it. The manner shapes it: speed caps the length of the translation, height sets how high
+an object is carried, side adds a waypoint, gentle slows it near the object.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pilotage.envs.tabletop import grammar, layout
+from pilotage.envs.tabletop.goals import reach_point
+from pilotage.envs.tabletop.physics import TabletopState
+from pilotage.episodes.types import Task
+
+SPEED_CAPS = {"fast": 1.0, "normal": 0.40, "slow": 0.15}  # of TRANSLATION_SCALE per env step
+CARRY_HEIGHTS = {"low": 0.06, None: 0.14, "high": 0.25}  # metres under the carried object
+SIDE_SIGNS = {"left": -1.0, "right": 1.0}  # of y
+GAIN = 0.9  # share of the remaining way per step, before the cap
+GENTLE_FACTOR = 0.45  # of the speed cap, near the object or the table
+GENTLE_RANGE = 0.09  # metres
+HOVER = 0.11  # height of the hand above the object before it goes down
+SIDE_REACH = 0.13  # metres to the side of the object
+TRAVEL_Z = 0.17  # height of the hand on its way to push
+GRASP_XY, GRASP_Z, GRASP_YAW = 0.012, 0.011, 0.30  # where closing begins
+CLOSING_XY, CLOSING_Z = 0.020, 0.016  # where closing, once begun, goes on
+MIN_GRASP_Z = 0.018
+PUSH_Z = 0.022  # height of the hand that pushes
+PUSH_BELOW = 0.016  # it is low enough when at most this far above
+PUSH_ASIDE = 0.014  # and this close to the line through object and zone
+FINGER_RADIUS = 0.012
+RUN_UP = 0.022  # gap to the object before the push begins
+BRAKE_RANGE = 0.05  # metres before a delicate target where the cap starts to shrink
+BRAKE_SHARE = 0.5  # of the cap, left at such a target
+SPOT_XY, RELEASE_Z = 0.020, 0.010  # a carried object over its spot; low enough to let go
+
+
+@dataclass(frozen=True)
+class Move:
+    """What the expert wants now: go to a point, with the gripper so, and how to tell it."""
+
+    target: np.ndarray  # [3] m
+    gripper: float  # +1 open, -1 close
+    verb: str  # "move", "push it", "carry it", ...
+    near: float = 1.0  # metres to what must not be bumped into, for gentle
+    yaw: float = 0.0  # wanted hand yaw, rad
+    brake: bool = False  # slow down towards the target
+
+
+def expert(state: TabletopState, task: Task) -> tuple[np.ndarray, str]:
+    """The expert's next action and its narration.
+
+    Args:
+        state: the present state.
+        task: family, goal and `info["manner"]`.
+
+    Returns:
+        action float32 [7] in [-1, 1], and a sentence such as "i move left slowly".
+    """
+    manner = task.info["manner"]
+    move = _PLANS[task.family](state, task, manner)
+    action = _action(state, move, manner)
+    return action, narrate(state, task, action, move)
+
+
+def narrate(state: TabletopState, task: Task, action: np.ndarray, move: Move | None = None) -> str:
+    """What `action` does in this state, in the first person; the speed word follows the manner."""
+    manner = task.info["manner"]
+    move = _PLANS[task.family](state, task, manner) if move is None else move
+    gentle = bool(manner["gentle"]) and move.near < GENTLE_RANGE
+    return grammar.narration(_verb(state, action, move.verb), speed=manner["speed"], gentle=gentle)
+
+
+def _verb(state: TabletopState, action: np.ndarray, verb: str) -> str:
+    closes = action[6] < 0 < state.gripper_command
+    if closes or (verb == "grasp" and state.held < 0):
+        return "close the gripper"
+    if action[6] > 0 > state.gripper_command:
+        return "open the gripper"
+    verb = "move" if verb == "grasp" else verb
+    way = np.asarray(action[:3], dtype=np.float64)
+    axis = int(np.argmax(np.abs(way)))
+    if abs(way[axis]) < 0.02:
+        return "turn the gripper" if abs(float(action[5])) > 0.1 else "wait"
+    if axis == 2:
+        names = {"carry it": ("lift it", "lower it")}.get(verb, ("move up", "move down"))
+        return names[0] if way[2] > 0 else names[1]
+    return f"{verb} {grammar.DIRECTIONS[axis, 1 if way[axis] > 0 else -1]}"
+
+
+def _action(state: TabletopState, move: Move, manner: dict[str, Any]) -> np.ndarray:
+    way = move.target - state.ee_position
+    remaining = float(np.linalg.norm(way))
+    cap = SPEED_CAPS[manner["speed"]]
+    if move.brake:
+        cap *= BRAKE_SHARE + (1 - BRAKE_SHARE) * min(1.0, remaining / BRAKE_RANGE)
+    if manner["gentle"] and move.near < GENTLE_RANGE:
+        cap = max(0.08, cap * GENTLE_FACTOR)
+    action = np.zeros(7, dtype=np.float32)
+    wanted = GAIN * way / layout.TRANSLATION_SCALE
+    length = float(np.linalg.norm(wanted))
+    action[:3] = wanted * min(1.0, cap / length) if length > 0 else 0.0
+    turn = (move.yaw - state.ee_yaw) / layout.ROTATION_SCALE
+    action[5] = np.clip(0.8 * turn, -0.5, 0.5)
+    action[6] = move.gripper
+    return action
+
+
+# Approaching
+
+
+def _via_side(state: TabletopState, point: np.ndarray, side: str | None) -> np.ndarray:
+    """Where to go now in order to arrive at `point` from the wanted side.
+
+    Inside a wedge that opens to that side: straight to the point. Else: to a waypoint at that
+    side; coming from the other side, over a hill so as not to pass by the point itself.
+    """
+    if side is None:
+        return point
+    sign = SIDE_SIGNS[side]
+    offset = state.ee_position - point
+    aside = sign * float(offset[1])
+    across = math.hypot(float(offset[0]), max(0.0, abs(float(offset[2])) - 0.02))
+    if aside > -0.012 and across <= 0.5 * max(aside, 0.0) + 0.02:
+        return point
+    waypoint = point + np.array([0.0, sign * SIDE_REACH, 0.0])
+    if aside < 0.06:
+        waypoint[2] += 0.10
+        if float(offset[2]) < 0.06 and abs(float(offset[0])) < 0.09:
+            return np.array([*state.ee_position[:2], waypoint[2] + 0.02])
+    return waypoint
+
+
+def _reach(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
+    point = reach_point(state, task)
+    gap = float(np.linalg.norm(point - state.ee_position))
+    return Move(_via_side(state, point, manner["side"]), 1.0, "move", near=gap)
+
+
+# Grasping
+
+
+def _grasp_yaw(state: TabletopState, task: Task, index: int) -> float:
+    """The hand yaw nearest to 0 that fits the object's sides."""
+    shape = task.scene["objects"][index]["shape"]
+    if shape in ("ball", "cylinder"):
+        return 0.0
+    yaw = _yaw_of(state.object_quaternions[index])
+    period = math.pi / 2 if shape == "cube" else math.pi
+    return float((yaw + period / 2) % period - period / 2)
+
+
+def _pick(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
+    """Get hold of the target object (it is not held now)."""
+    index = task.goal["object"]
+    at = state.object_positions[index]
+    yaw = _grasp_yaw(state, task, index)
+    grasp = np.array([at[0], at[1], max(MIN_GRASP_Z, float(at[2]))])
+    off = state.ee_position - grasp
+    apart = math.hypot(off[0], off[1])
+    turned = abs(state.ee_yaw - yaw) < GRASP_YAW
+    near = float(np.linalg.norm(off))
+    missed = state.gripper_command < 0 and state.gripper_width < 0.02
+    closing = state.gripper_command < 0 and not missed
+    reach_xy, reach_z = (CLOSING_XY, CLOSING_Z) if closing else (GRASP_XY, GRASP_Z)
+    if apart < reach_xy and abs(off[2]) < reach_z and (turned or closing):
+        return Move(grasp, 1.0 if missed else -1.0, "grasp", near, yaw, brake=True)
+    is_open = state.gripper_command > 0 and state.gripper_width > 0.07
+    funnel = 0.012 + 0.25 * max(0.0, float(off[2]))
+    if apart < funnel and (is_open or off[2] < 0.03) and (turned or off[2] > 0.07):
+        return Move(grasp, 1.0, "move", near, yaw, brake=True)
+    hover = grasp + np.array([0, 0, HOVER])
+    if apart > 0.05 or off[2] > 0.06:
+        low = off[2] < 0.075 and apart < 0.12
+        if low and manner["side"] is None:
+            hover = np.array([*state.ee_position[:2], hover[2] + 0.02])
+        else:
+            hover = _via_side(state, hover, manner["side"] if apart > 0.03 else None)
+    else:
+        hover = np.array([*state.ee_position[:2], hover[2]])
+    return Move(hover, 1.0, "move", near, yaw)
+
+
+def _lift(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
+    if state.held != task.goal["object"]:
+        return _pick(state, task, manner)
+    up = state.ee_position + np.array([0, 0, 0.15])
+    at = state.object_positions[state.held]
+    rest = layout.rest_height(task.scene["objects"][state.held]["shape"])
+    return Move(up, -1.0, "carry it", near=float(at[2]) - rest, yaw=state.ee_yaw)
+
+
+# Carrying
+
+
+def _carry(state: TabletopState, task: Task, manner: dict[str, Any], spot: np.ndarray) -> Move:
+    """Bring the held object over `spot` [2] at the manner's height, lower it, let it go."""
+    index = task.goal["object"]
+    at = state.object_positions[index]
+    rest = layout.rest_height(task.scene["objects"][index]["shape"])
+    raised = float(at[2]) - rest
+    way = spot - at[:2]
+    apart = float(np.hypot(*way))
+    here = state.ee_position
+    height = CARRY_HEIGHTS[manner["height"]]
+    yaw = state.ee_yaw
+    if apart < SPOT_XY + 0.2 * raised:
+        if raised < RELEASE_Z and apart < SPOT_XY:
+            return Move(here, 1.0, "carry it", near=0.0, yaw=yaw)
+        goal = np.array([here[0] + way[0], here[1] + way[1], here[2] - raised + 0.002])
+        return Move(goal, -1.0, "carry it", near=raised, yaw=yaw, brake=True)
+    if raised < 0.6 * height and apart > 2.5 * SPOT_XY:  # straight up first
+        goal = np.array([here[0], here[1], here[2] + height - raised + 0.02])
+        return Move(goal, -1.0, "carry it", near=raised, yaw=yaw)
+    rise = height - raised if apart > 2.5 * SPOT_XY else 0.0
+    goal = np.array([here[0] + way[0], here[1] + way[1], here[2] + rise])
+    return Move(goal, -1.0, "carry it", near=1.0, yaw=yaw)
+
+
+def _pick_place(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
+    if state.held != task.goal["object"]:
+        return _pick(state, task, manner)
+    spot = np.array(task.scene["zones"][task.goal["zone"]]["position"])
+    return _carry(state, task, manner, spot)
+
+
+def _put_beside(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
+    index = task.goal["object"]
+    if state.held != index:
+        return _pick(state, task, manner)
+    other = state.object_positions[task.goal["reference"]][:2]
+    way = state.object_positions[index][:2] - other
+    apart = max(1e-6, float(np.hypot(*way)))
+    return _carry(state, task, manner, other + way * (layout.BESIDE_DISTANCE / apart))
+
+
+# Pushing
+
+
+def _yaw_of(quaternion: np.ndarray) -> float:
+    x, y, z, w = quaternion
+    return math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+
+
+def _extent(state: TabletopState, task: Task, index: int, ahead: np.ndarray) -> float:
+    """How far the object reaches from its centre along the direction `ahead` [2], metres."""
+    shape = task.scene["objects"][index]["shape"]
+    size = layout.SHAPES[shape]
+    if shape in ("ball", "cylinder"):
+        return size[0]
+    angle = math.atan2(ahead[1], ahead[0]) - _yaw_of(state.object_quaternions[index])
+    return abs(math.cos(angle)) * size[0] + abs(math.sin(angle)) * size[1]
+
+
+def _push(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
+    index = task.goal["object"]
+    at = state.object_positions[index][:2]
+    way = np.array(task.scene["zones"][task.goal["zone"]]["position"]) - at
+    remaining = max(1e-6, float(np.hypot(*way)))
+    ahead = way / remaining
+    off = state.ee_position[:2] - at
+    along = float(off @ ahead)
+    lateral = off - along * ahead
+    aside = float(np.hypot(*lateral))
+    near = float(np.hypot(*off))
+    height = float(state.ee_position[2]) - PUSH_Z
+    contact = _extent(state, task, index, ahead) + FINGER_RADIUS
+    is_behind = along < -(contact - 0.008)
+    if is_behind and height < PUSH_BELOW and aside < PUSH_ASIDE + 0.2 * max(0.0, -along - contact):
+        # Aim past the object along the line to the zone, and steer back onto that line.
+        goal = at + ahead * (max(0.03, remaining) - 0.02) - 2.0 * lateral
+        return Move(np.array([*goal, PUSH_Z]), -1.0, "push it", near=near, brake=remaining < 0.08)
+    if is_behind and height < 0.03 and aside < 0.04 and -along < contact + 3 * RUN_UP:
+        goal = at + ahead * min(along, -contact - 0.008)
+        return Move(np.array([*goal, PUSH_Z]), -1.0, "move", near=near, brake=True)
+    behind = at - (contact + RUN_UP) * ahead
+    apart = float(np.hypot(*(state.ee_position[:2] - behind)))
+    if apart < 0.012 + 0.35 * max(0.0, height) and apart < 0.04:
+        return Move(np.array([*behind, PUSH_Z]), -1.0, "move", near=near, brake=True)
+    if state.ee_position[2] < 0.11:
+        travel = np.array([*state.ee_position[:2], TRAVEL_Z + 0.02])
+    else:
+        travel = np.array([*behind, TRAVEL_Z])
+        travel = _via_side(state, travel, manner["side"] if apart > 0.04 else None)
+    return Move(travel, -1.0, "move", near=near)
+
+
+_PLANS = {
+    "reach": _reach,
+    "push": _push,
+    "lift": _lift,
+    "pick_place": _pick_place,
+    "put_beside": _put_beside,
+}
