@@ -186,7 +186,11 @@ class PillowCanvas:
         inside = fill or (style.fill[self._scheme] if style.fill else None)
         stroke = style.stroke[self._scheme] if style.stroke else None
         width = max(1, round(style.width * self._zoom))
-        return inside and rgb(inside), stroke and rgb(stroke), width
+        solid = rgb(inside) if inside else None
+        if solid and role == "zone":
+            paper = rgb(PAPER[self._scheme])
+            solid = tuple(round(0.3 * a + 0.7 * b) for a, b in zip(solid, paper))
+        return solid, rgb(stroke) if stroke else None, width
 
     def _px(self, points: Points) -> list[tuple[float, float]]:
         return [(x * self._zoom, y * self._zoom) for x, y in points]

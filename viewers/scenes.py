@@ -86,6 +86,14 @@ def object_positions(record: EpisodeRecord) -> np.ndarray:
     return rows[:, (rows != 0).any(axis=(0, 2))]
 
 
+def object_colors(record: EpisodeRecord, count: int) -> list[str]:
+    """The colours of the first `count` objects, "#rrggbb"; grey where the scene names none."""
+    scene = record.task.scene if isinstance(record.task.scene, Mapping) else {}
+    things = [t for t in scene.get("objects", ()) if isinstance(t, Mapping)]
+    known = [color_text(thing.get("rgb")) or "#8a94a0" for thing in things[:count]]
+    return known + ["#8a94a0"] * (count - len(known))
+
+
 def scene_shapes(records: Sequence[EpisodeRecord]) -> list[Shape]:
     """The map of one task, back to front, without any path. `records` share the task."""
     task = records[0].task

@@ -82,7 +82,8 @@ def grid_film(
     tasks = {record.task.task_id for record in records}
     if len(tasks) != 1:
         raise ValueError(f"a film shows one task, got records of {len(tasks)}: {sorted(tasks)[:5]}")
-    columns = [_tile(record, upscale) for record in records]
+    slots = condition_slots(record.condition for record in records)
+    columns = [_tile(record, upscale, slots[record.condition]) for record in records]
     steps = max(len(column) for column in columns)
     height = max(column.shape[1] for column in columns)
     padded = [_pad(column, steps, height) for column in columns]
@@ -190,15 +191,14 @@ def _encode(av: Any, name: str, pictures: np.ndarray, fps: float) -> None:
         container.mux(stream.encode())
 
 
-def _tile(record: EpisodeRecord, upscale: int) -> np.ndarray:
+def _tile(record: EpisodeRecord, upscale: int, slot: int) -> np.ndarray:
     """The upscaled frames of a record under a band with its condition's name and colour."""
     from PIL import Image, ImageDraw
 
     frames = upscaled(episode_frames(record), upscale)
-    swatch = SWATCHES[condition_slots([record.condition])[record.condition]]
     band = Image.new("RGB", (frames.shape[2], 24), (255, 255, 255))
     draw = ImageDraw.Draw(band)
-    draw.rectangle([0, 21, frames.shape[2], 24], fill=rgb(swatch.light))
+    draw.rectangle([0, 21, frames.shape[2], 24], fill=rgb(SWATCHES[slot].light))
     name = _cut(plain(record.condition), font(14), frames.shape[2] - 8)
     draw.text((4, 2), name, fill=(27, 36, 48), font=font(14))
     top = np.broadcast_to(np.asarray(band), (len(frames), *np.asarray(band).shape))

@@ -1,0 +1,283 @@
+"""Episodes for the Rerun viewer: poses, objects, pictures, words, doses on one step timeline.
+
+Each episode is an entity tree `/<task>/<condition>/…`, so that one viewer shows the conditions of
+a task side by side, in step. Needs rerun-sdk (`pip install 'pilotage[view]'`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pilotage.episodes.types import EpisodeRecord
+
+from . import scenes
+from .optional import require
+from .style import SWATCHES, condition_slots, rgb
+
+TIMELINE = "step"
+_ACTION_NAMES = {"tabletop": ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")}
+
+
+def log_run(
+    records: Iterable[EpisodeRecord],
+    out_rrd: Path | str,
+    *,
+    run_name: str = "pilotage",
+    vocabulary: Sequence[str] | None = None,
+    max_episodes: int | None = None,
+) -> Path:
+    """Writes records as one `.rrd` file that `rerun FILE` or `rerun_serve.serve` opens. Atomic.
+
+    Args:
+        records: any iterable, read once, one episode in memory at a time.
+        out_rrd: ends in `.rrd`; folders are made.
+        run_name: the name that the viewer shows.
+        vocabulary: words of token ids, to spell `agent_trace["top_token_ids"]` out.
+        max_episodes: stop after so many.
+
+    Raises:
+        ImportError: rerun-sdk is missing. ValueError: a wrong suffix, or no records at all.
+    """
+    target = Path(out_rrd)
+    if target.suffix != ".rrd":
+        raise ValueError(f"{target} does not end in .rrd")
+    rr = require("rerun", purpose="writing a Rerun recording")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=".rrd")
+    os.close(handle)
+    try:
+        _write(rr, name, records, run_name, vocabulary, max_episodes)
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return target
+
+
+def _write(
+    rr: Any,
+    name: str,
+    records: Iterable[EpisodeRecord],
+    run_name: str,
+    vocabulary: Sequence[str] | None,
+    max_episodes: int | None,
+) -> None:
+    stream = rr.RecordingStream(run_name, recording_id=run_name)
+    stream.save(name)
+    layout: dict[str, list[str]] = {}
+    count, slots = 0, dict[str, int]()
+    for count, record in enumerate(records, start=1):
+        slots = condition_slots([*slots, record.condition])
+        root = log_episode(rr, stream, record, slots[record.condition], vocabulary, layout)
+        layout.setdefault(_part(record.task.task_id), []).append(root)
+        if count == max_episodes:
+            break
+    if not count:
+        raise ValueError("there are no records to log; run some episodes first")
+    stream.send_blueprint(_blueprint(rr, layout))
+    stream.flush()
+    stream.disconnect()
+
+
+def log_episode(
+    rr: Any,
+    stream: Any,
+    record: EpisodeRecord,
+    slot: int,
+    vocabulary: Sequence[str] | None = None,
+    taken: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """Logs one episode into `stream` and returns the root of its entity tree.
+
+    A repeat of a condition on the same task gets a number behind its name.
+    """
+    base = f"{_part(record.task.task_id)}/{_part(record.condition)}"
+    used = (taken or {}).get(_part(record.task.task_id), ())
+    repeat = sum(1 for root in used if root == base or root.startswith(f"{base}_repeat"))
+    root = f"{base}_repeat{repeat}" if repeat else base
+    color = rgb(SWATCHES[slot].light)
+    _log_words(rr, stream, root, record)
+    _log_space(rr, stream, root, record, color)
+    _log_pictures(rr, stream, root, record)
+    _log_numbers(rr, stream, root, record, color)
+    _log_tokens(rr, stream, root, record, vocabulary)
+    return root
+
+
+def _part(name: str) -> str:
+    """`name` as one part of an entity path."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name) or "_"
+
+
+def _steps(rr: Any, count: int) -> list[Any]:
+    return [rr.TimeColumn(TIMELINE, sequence=np.arange(count))]
+
+
+def _log_words(rr: Any, stream: Any, root: str, record: EpisodeRecord) -> None:
+    how = f"{record.end.value} after {record.n_steps} steps, success: {record.success}"
+    lines = [record.task.instruction, f"{record.condition}, {record.agent_id}", how]
+    stream.log(f"{root}/instruction", rr.TextDocument("\n\n".join(lines)), static=True)
+    if record.error is not None:
+        stream.log(f"{root}/error", rr.TextDocument(record.error), static=True)
+    for step, words in narration_of(record):
+        stream.set_time(TIMELINE, sequence=step)
+        stream.log(f"{root}/narration", rr.TextLog(words))
+    stream.reset_time()
+
+
+def narration_of(record: EpisodeRecord) -> list[tuple[int, str]]:
+    """What the agent said: (step, words) from the list `receipt["narration"]`, one text a step."""
+    said = record.receipt.get("narration")
+    if not isinstance(said, list):
+        return []
+    return [(step, str(words)) for step, words in enumerate(said) if words]
+
+
+def _log_space(
+    rr: Any, stream: Any, root: str, record: EpisodeRecord, color: tuple[int, int, int]
+) -> None:
+    stream.log(f"{root}/world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
+    path = scenes.path_of(record)
+    if path is not None:
+        line = rr.LineStrips3D([path.astype(np.float32)], colors=[color])
+        stream.log(f"{root}/world/path", line, static=True)
+        stream.send_columns(
+            f"{root}/world/agent",
+            indexes=_steps(rr, len(path)),
+            columns=rr.Points3D.columns(
+                positions=path.astype(np.float32),
+                colors=np.tile(np.array(color, np.uint8), (len(path), 1)),
+                radii=np.full(len(path), 0.012 if record.task.env == "tabletop" else 0.12),
+            ),
+        )
+    if path is not None and "heading" in record.trace:
+        _log_heading(rr, stream, root, path, np.ravel(record.trace["heading"]))
+    _log_objects(rr, stream, root, record)
+
+
+def _log_heading(rr: Any, stream: Any, root: str, path: np.ndarray, heading: np.ndarray) -> None:
+    toward = 0.4 * np.stack([np.cos(heading), np.sin(heading), 0 * heading], axis=1)
+    stream.send_columns(
+        f"{root}/world/heading",
+        indexes=_steps(rr, len(path)),
+        columns=rr.Arrows3D.columns(
+            vectors=toward.astype(np.float32), origins=path.astype(np.float32)
+        ),
+    )
+
+
+def _log_objects(rr: Any, stream: Any, root: str, record: EpisodeRecord) -> None:
+    objects = scenes.object_positions(record)  # float64 [T + 1, objects, 3]
+    steps, count = objects.shape[:2]
+    if not count:
+        return
+    colors = [rgb(c) for c in scenes.object_colors(record, count)]
+    stream.log(
+        f"{root}/world/objects",
+        rr.Points3D.from_fields(colors=colors, radii=[0.02] * count),
+        static=True,
+    )
+    columns = rr.Points3D.columns(positions=objects.reshape(-1, 3).astype(np.float32))
+    stream.send_columns(
+        f"{root}/world/objects",
+        indexes=_steps(rr, steps),
+        columns=columns.partition([count] * steps),
+    )
+
+
+def _log_pictures(rr: Any, stream: Any, root: str, record: EpisodeRecord) -> None:
+    for name, frames in (("camera", record.frames), ("depth", record.trace.get("depth"))):
+        if frames is None:
+            continue
+        for step, frame in enumerate(frames):
+            stream.set_time(TIMELINE, sequence=step)
+            picture = rr.Image(frame) if name == "camera" else rr.DepthImage(frame, meter=1.0)
+            stream.log(f"{root}/{name}", picture)
+    stream.reset_time()
+
+
+def _log_numbers(
+    rr: Any, stream: Any, root: str, record: EpisodeRecord, color: tuple[int, int, int]
+) -> None:
+    series: dict[str, np.ndarray] = {}
+    speed = scenes.speed_of(record)
+    if speed is not None:
+        series["speed"] = speed
+    if "distance_to_goal" in record.trace:
+        series["distance_to_goal"] = np.ravel(record.trace["distance_to_goal"])
+    for name, rows in record.agent_trace.items():
+        if np.ndim(rows) == 1 and np.issubdtype(np.asarray(rows).dtype, np.number):
+            series[name] = np.asarray(rows, dtype=np.float64)
+    flat = np.asarray(record.actions, dtype=np.float64).reshape(record.n_steps, -1)
+    names = _ACTION_NAMES.get(record.task.env, ())
+    for i in range(flat.shape[1] if record.n_steps else 0):
+        label = names[i] if i < len(names) and len(names) == flat.shape[1] else str(i)
+        series[f"action/{label}"] = flat[:, i]
+    for name, values in series.items():
+        entity = f"{root}/{'/'.join(_part(p) for p in name.split('/'))}"
+        if name in ("speed", "dose"):
+            style = rr.SeriesLines(colors=[color], names=[record.condition])
+            stream.log(entity, style, static=True)
+        stream.send_columns(
+            entity,
+            indexes=_steps(rr, len(values)),
+            columns=rr.Scalars.columns(scalars=values),
+        )
+
+
+def _log_tokens(
+    rr: Any, stream: Any, root: str, record: EpisodeRecord, vocabulary: Sequence[str] | None
+) -> None:
+    if "top_token_ids" not in record.agent_trace:
+        return
+    for step, row in enumerate(np.asarray(record.agent_trace["top_token_ids"])):
+        ids = [int(i) for i in np.ravel(row)]
+        stream.set_time(TIMELINE, sequence=step)
+        stream.log(f"{root}/top_tokens", rr.TextLog("  ".join(spelled(ids, vocabulary))))
+    stream.reset_time()
+
+
+def spelled(ids: Sequence[int], vocabulary: Sequence[str] | None) -> list[str]:
+    """Words of token ids; an id without a word is shown as `#id`, padding (< 0) is dropped."""
+    known = vocabulary or ()
+    return [known[i] if i < len(known) else f"#{i}" for i in ids if i >= 0]
+
+
+def _blueprint(rr: Any, layout: Mapping[str, Sequence[str]]) -> Any:
+    """A tab for each task: conditions side by side above, shared curves below."""
+    rrb = require("rerun.blueprint", purpose="laying out the viewer")
+    tabs = []
+    for task, roots in layout.items():
+        names = {root: root.rsplit("/", 1)[-1] for root in roots}
+        pictures = rrb.Horizontal(
+            *(rrb.Spatial2DView(origin=f"/{r}/camera", name=names[r]) for r in roots)
+        )
+        space = rrb.Spatial3DView(
+            origin=f"/{task}", contents=[f"/{r}/world/**" for r in roots], name="paths"
+        )
+        curves = [
+            rrb.TimeSeriesView(origin=f"/{task}", contents=[f"/{r}/{q}" for r in roots], name=q)
+            for q in ("speed", "dose")
+        ]
+        words = rrb.Tabs(
+            *(rrb.TextDocumentView(origin=f"/{r}/instruction", name=names[r]) for r in roots),
+            *(
+                rrb.TextLogView(
+                    origin=f"/{r}",
+                    contents=[f"/{r}/top_tokens", f"/{r}/narration"],
+                    name=f"{names[r]}: words",
+                )
+                for r in roots
+            ),
+        )
+        below = rrb.Horizontal(space, rrb.Vertical(*curves), words)
+        tabs.append(rrb.Vertical(pictures, below, row_shares=[2, 3], name=task))
+    return rrb.Blueprint(rrb.Tabs(*tabs), collapse_panels=True)

@@ -1,0 +1,147 @@
+"""The Rerun web viewer for a `.rrd` file, offline and for this machine only.
+
+The Python functions of rerun-sdk 0.41 (`serve_grpc`, `serve_web_viewer`) take no address and listen
+on every interface. The program that comes with it has `--bind`: that is what runs here, as a child.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import quote
+
+from .optional import require
+
+LOOPBACK = "127.0.0.1"
+
+
+class Server:
+    """A running viewer. Close it, or use it as a context manager."""
+
+    def __init__(self, process: subprocess.Popen[bytes], web_port: int, grpc_port: int) -> None:
+        self.process = process
+        self.web_port = web_port
+        self.grpc_port = grpc_port
+
+    @property
+    def url(self) -> str:
+        """What to open in a browser."""
+        data = f"rerun+http://{LOOPBACK}:{self.grpc_port}/proxy"
+        return f"http://{LOOPBACK}:{self.web_port}/?url={quote(data, safe='')}"
+
+    def wait(self) -> int:
+        """Waits until the viewer ends by itself or by Ctrl-C; returns its exit status."""
+        try:
+            return self.process.wait()
+        except KeyboardInterrupt:
+            self.close()
+            return 0
+
+    def close(self) -> None:
+        """Ends the viewer; the ports are free again afterwards."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def serve(
+    rrd: Path | str, *, web_port: int = 0, grpc_port: int = 0, timeout_s: float = 30.0
+) -> Server:
+    """Starts the web viewer on a `.rrd` file, prints its address, and returns once it listens.
+
+    Both servers listen on 127.0.0.1 only, and usage statistics are off.
+
+    Args:
+        rrd: a file that `rerun_log.log_run` wrote.
+        web_port, grpc_port: 0 takes free ones.
+        timeout_s: how long to wait until both ports listen, seconds.
+
+    Raises:
+        ImportError: rerun-sdk is missing. FileNotFoundError: no such file. RuntimeError: the
+        viewer ended or did not listen in time; its last words are in the message.
+    """
+    path = Path(rrd)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; write it with rerun_log.log_run first")
+    program = _program()
+    web_port, grpc_port = web_port or _free_port(), grpc_port or _free_port()
+    command = [program, "--serve-web", "--bind", LOOPBACK, "--port", str(grpc_port)]
+    command += ["--web-viewer-port", str(web_port), "--hide-welcome-screen", str(path)]
+    with tempfile.TemporaryFile() as words:
+        # CI=1 is how the viewer is told to send no usage statistics without touching its settings.
+        process = subprocess.Popen(
+            command,
+            env=os.environ | {"CI": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=words,
+            stderr=subprocess.STDOUT,
+        )
+        server = Server(process, web_port, grpc_port)
+        try:
+            _wait_until_listening(server, timeout_s)
+        except BaseException as error:
+            server.close()
+            words.seek(0)
+            tail = words.read().decode(errors="replace")[-2000:]
+            if isinstance(error, TimeoutError):
+                raise RuntimeError(f"the Rerun viewer did not start: {error}\n{tail}") from error
+            raise
+    print(f"Rerun viewer: {server.url}", file=sys.stderr)
+    return server
+
+
+def _program() -> str:
+    """The viewer that comes with rerun-sdk, found next to its Python module."""
+    module = require("rerun_cli", purpose="the Rerun viewer")
+    name = "rerun.exe" if sys.platform.startswith("win") else "rerun"
+    folder = Path(str(module.__file__)).parent
+    options = [folder / name, folder / "Rerun.app" / "Contents" / "MacOS" / "Rerun"]
+    for option in options:
+        if option.is_file():
+            return str(option)
+    raise ImportError(
+        f"rerun_cli at {folder} has no viewer program; reinstall with: pip install 'pilotage[view]'"
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_listening(server: Server, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    for port in (server.grpc_port, server.web_port):
+        while not _listens(port):
+            if server.process.poll() is not None:
+                raise TimeoutError(f"it ended with status {server.process.returncode}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"port {port} did not listen within {timeout_s} s")
+            time.sleep(0.05)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((LOOPBACK, port)) == 0
