@@ -98,7 +98,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "take the {a} and put it close to the {b}",
         "lay the {a} beside the {b}",
         "lift the {a} and put it next to the {b}",
-        "move the {a} through the air to the {b}",
+        "lift the {a} and set it beside the {b}",
     ),
 }
 N_HELD_OUT_TEMPLATES = 2  # per family, for test and again for val
@@ -129,7 +129,8 @@ PHRASES: dict[tuple[str, Any], tuple[Phrase, ...]] = {
     ("speed", "slow"): _phrases(
         both="slowly|very slowly|leisurely",
         front="take your time and|be slow and",
-        end="at a slow pace|at low speed|without hurry|in slow motion|with a slow motion|as slowly as you can",
+        end="at a slow pace|at low speed|without hurry|in slow motion|with a slow motion"
+        "|as slowly as you can",
     ),
     ("height", "low"): _phrases(
         end="keeping it low|low over the table|just above the table|carrying it low"
