@@ -262,7 +262,12 @@ def test_what_is_allowed_passes(path: str, source: str) -> None:
 
 
 # Imports that must work, and stay quick, on a machine that only reads records.
-LIGHT = ["pilotage.episodes.types", "pilotage.episodes.loop", *sorted(PLAIN_DATA_MODULES)]
+LIGHT = [
+    "pilotage.episodes.types",
+    "pilotage.episodes.loop",
+    "pilotage.viewers.html",
+    *sorted(PLAIN_DATA_MODULES),
+]
 HEAVY = ["pybullet", "torch", "transformers", "rerun", "av", "pilotage.agents"]
 
 
