@@ -8,10 +8,19 @@ world does not depend on the batch. `reference.py` says what each formula means.
 
 from __future__ import annotations
 
-import numpy as np
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numba import njit
+
+from pilotage.envs.camera import numba_shapes, shading
 from pilotage.envs.camera.numba_shapes import (
     ONE,
+    OPTIONS,
     ZERO,
     Array,
     Scalar,
@@ -46,7 +55,7 @@ def render_numba(prims: Primitives, cameras: Cameras, height: int, width: int) -
         depth_m=np.empty((n, height, width), np.float32),
         segment=np.empty((n, height, width), np.int32),
     )
-    _render_worlds(
+    _compiled()(
         np.ascontiguousarray(prims.kind, np.int8),
         np.ascontiguousarray(prims.position, np.float32),
         np.ascontiguousarray(prims.rotation, np.float32),
@@ -68,6 +77,24 @@ def render_numba(prims: Primitives, cameras: Cameras, height: int, width: int) -
         frames.segment,
     )
     return frames
+
+
+@cache
+def _compiled() -> Callable[..., None]:
+    """The kernel, kept on disk by numba between processes.
+
+    Numba looks only at the file of the cached function to see whether it is out of date. What the
+    function closes over is part of the key, so the digest brings in the other files.
+    """
+    sources = (__file__, numba_shapes.__file__, shading.__file__)
+    digest = hashlib.sha256(b"".join(Path(source).read_bytes() for source in sources)).hexdigest()
+
+    @njit(cache=True, **OPTIONS)
+    def entry(*arguments: Any) -> None:
+        len(digest)  # only mentioned so that it is closed over
+        _render_worlds(*arguments)
+
+    return entry
 
 
 @jit

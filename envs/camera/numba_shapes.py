@@ -24,7 +24,8 @@ ZERO, ONE = f32(0.0), f32(1.0)
 AMB, DIF = f32(AMBIENT + DIFFUSE / 2), f32(DIFFUSE / 2)  # shade = AMB + DIF * (normal . light)
 DARK = f32(DARK_CHECKER)
 
-jit = njit(cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract", "nsz"}}
+jit = njit(**OPTIONS)
 
 
 @jit

@@ -41,7 +41,7 @@ def render_reference(
     *,
     pixel_shift: tuple[float, float] = (0.0, 0.0),
 ) -> Frames:
-    """Render checked inputs (see `render`). `pixel_shift` moves every ray by (right, down) pixels."""
+    """Render checked inputs (see `render`), rays moved by `pixel_shift` (right, down) pixels."""
     n = prims.kind.shape[0]
     x, y = pixel_grid(height, width, cameras.fov_y_deg)
     pixel = 2 * np.tan(np.radians(cameras.fov_y_deg) / 2) / height

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+
 from pilotage.envs.camera.types import Cameras, Frames, Primitives
 from pilotage.envs.camera.validation import check_inputs
 
 Backend = Literal["auto", "numba", "torch", "reference"]
 BACKENDS = ("auto", "numba", "torch", "reference")
+MAX_SUPERSAMPLE = 8
 
 
 def render(
@@ -19,6 +22,7 @@ def render(
     width: int,
     backend: Backend = "auto",
     device: str = "cpu",
+    supersample: int = 1,
 ) -> Frames:
     """Take one picture per world: colour, z-depth and segment ids.
 
@@ -34,6 +38,8 @@ def render(
         backend: "auto" is numba on the cpu and torch on any other device; "reference" is the slow
             float64 numpy program that the others are tested against.
         device: torch device; only for back-end "torch".
+        supersample: s > 1 takes s x s samples per pixel: rgb is their mean, depth and segment are
+            those of the nearest sample.
 
     Returns:
         Frames with rgb uint8 [B, H, W, 3], depth_m float32 [B, H, W], segment int32 [B, H, W].
@@ -44,7 +50,19 @@ def render(
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r} is unknown: use one of {', '.join(BACKENDS)}")
+    if not 1 <= supersample <= MAX_SUPERSAMPLE:
+        raise ValueError(f"supersample must be in 1..{MAX_SUPERSAMPLE}, got {supersample}")
     check_inputs(prims, cameras, height, width)
+    if supersample > 1:
+        fine = _draw(prims, cameras, height * supersample, width * supersample, backend, device)
+        return _pooled(fine, supersample)
+    return _draw(prims, cameras, height, width, backend, device)
+
+
+def _draw(
+    prims: Primitives, cameras: Cameras, height: int, width: int, backend: str, device: str
+) -> Frames:
+    """Checked inputs to the back-end; the heavy libraries are imported on first use."""
     if backend == "auto":
         backend = "numba" if str(device) == "cpu" else "torch"
     if backend != "torch" and str(device) != "cpu":
@@ -60,3 +78,23 @@ def render(
     from pilotage.envs.camera.reference import render_reference
 
     return render_reference(prims, cameras, height, width)
+
+
+def _pooled(fine: Frames, s: int) -> Frames:
+    """One pixel from each block of s x s: mean colour, depth and segment of the nearest sample."""
+    n, high, wide = fine.segment.shape
+    height, width = high // s, wide // s
+    blocks = fine.rgb.reshape(n, height, s, width, s, 3)
+    rgb = (blocks.sum(axis=(2, 4), dtype=np.uint32) + s * s // 2) // (s * s)
+
+    def flat(image: np.ndarray) -> np.ndarray:
+        parts = image.reshape(n, height, s, width, s).swapaxes(2, 3)
+        return parts.reshape(n, height, width, s * s)
+
+    depth, segment = flat(fine.depth_m), flat(fine.segment)
+    nearest = depth.argmin(axis=-1)[..., None]
+    return Frames(
+        rgb=rgb.astype(np.uint8),
+        depth_m=np.take_along_axis(depth, nearest, -1)[..., 0],
+        segment=np.take_along_axis(segment, nearest, -1)[..., 0],
+    )

@@ -35,7 +35,7 @@ from pilotage.envs.camera.types import (
     Frames,
     Primitives,
 )
-from pilotage.envs.camera.validation import check_inputs
+from pilotage.envs.camera.validation import check_call, check_inputs
 
 TILE = 8
 NO_PRIMITIVE = 0x7FFFFFFF
@@ -54,14 +54,23 @@ DRAW: dict[int, Callable[..., tuple[Tensor, Tensor]]] = {
 def to_device(prims: Primitives, cameras: Cameras, device: str) -> tuple[Any, Any]:
     """The same structures with tensors on `device` in place of arrays, for `render_torch`."""
 
-    def move(structure: Any) -> Any:
-        values = {f.name: getattr(structure, f.name) for f in fields(structure)}
-        for name, value in values.items():
-            if isinstance(value, np.ndarray):
-                values[name] = torch.from_numpy(np.ascontiguousarray(value)).to(device)
-        return type(structure)(**values)
+    def move(value: Any) -> Any:
+        if not isinstance(value, np.ndarray):
+            return value
+        return torch.from_numpy(np.ascontiguousarray(value)).to(device)
 
-    return move(prims), move(cameras)
+    return _each_field(prims, move), _each_field(cameras, move)
+
+
+def _to_numpy(structure: Any) -> Any:
+    def move(value: Any) -> Any:
+        return value.cpu().numpy() if isinstance(value, Tensor) else value
+
+    return _each_field(structure, move)
+
+
+def _each_field(structure: Any, change: Callable[[Any], Any]) -> Any:
+    return type(structure)(*(change(getattr(structure, f.name)) for f in fields(structure)))
 
 
 def render_on_device(
@@ -73,7 +82,7 @@ def render_on_device(
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!r} cannot be used by torch here: {error}") from error
     frames = render_torch(*moved, height=height, width=width, check=False)
-    return Frames(*(getattr(frames, f.name).cpu().numpy() for f in fields(frames)))
+    return _to_numpy(frames)
 
 
 @torch.no_grad()
@@ -84,7 +93,8 @@ def render_torch(prims: Any, cameras: Any, *, height: int, width: int, check: bo
         prims: `Primitives` with tensors [B, P, ...] in place of arrays (see `to_device`).
         cameras: `Cameras` with tensors [B, ...].
         height, width: pixels.
-        check: look at the values too (one synchronisation with the device).
+        check: look at the values too, which copies the inputs to the host; shapes are always
+            checked.
 
     Returns:
         Frames with tensors on the same device.
@@ -92,18 +102,9 @@ def render_torch(prims: Any, cameras: Any, *, height: int, width: int, check: bo
     Raises:
         ValueError: as in `render`.
     """
+    check_call(prims, cameras, height, width)
     if check:
-        arrays = [
-            type(s)(
-                **{
-                    f.name: v.cpu().numpy() if isinstance(v, Tensor) else v
-                    for f in fields(s)
-                    for v in [getattr(s, f.name)]
-                }
-            )
-            for s in (prims, cameras)
-        ]
-        check_inputs(arrays[0], arrays[1], height, width)
+        check_inputs(_to_numpy(prims), _to_numpy(cameras), height, width)
     scene = _scene(prims, cameras, height, width)
     b, p = prims.kind.shape
     device = prims.kind.device
@@ -265,7 +266,7 @@ def _tile_rectangles(scene: _Scene, corners: Tensor, kind: Tensor) -> Tensor:
 def _tile_pairs(
     scene: _Scene, rect: Tensor, chosen: Tensor
 ) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Primitives [N] (as world * P + index), pixel rows and columns [N, 64] of the tiles to test."""
+    """Of the tiles to test: primitive [N] (world * P + index), pixel rows and columns [N, 64]."""
     device = rect.device
     which = chosen.flatten().nonzero()[:, 0]
     if len(which) == 0:

@@ -36,11 +36,16 @@ def check_inputs(prims: Primitives, cameras: Cameras, height: int, width: int) -
     Raises:
         ValueError: naming the field, the index of the world (and of the primitive), and the value.
     """
-    _check_scalars(cameras, height, width)
-    _check_shapes(prims, cameras)
+    check_call(prims, cameras, height, width)
     _check_primitives(prims)
     _check_finite("cameras.position", cameras.position)
     _check_rotations("cameras.rotation", cameras.rotation, None)
+
+
+def check_call(prims: Primitives, cameras: Cameras, height: int, width: int) -> None:
+    """The part of `check_inputs` that reads shapes and plain numbers, no arrays (nor tensors)."""
+    _check_scalars(cameras, height, width)
+    _check_shapes(prims, cameras)
 
 
 def _check_scalars(cameras: Cameras, height: int, width: int) -> None:
