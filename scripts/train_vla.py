@@ -131,8 +131,7 @@ def _collect(
     demos = collect(
         envs,
         tasks,
-        image_keys=config.image_keys,
-        with_depth=config.with_depth,
+        config=config,
         driver=Driver(
             noise=options.noise,
             policy=policy,

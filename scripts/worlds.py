@@ -74,13 +74,22 @@ def _tabletop() -> TrainingWorld:
 def _rooms() -> TrainingWorld:
     from pilotage.envs.rooms import RoomsVectorEnv, make_tasks, vocabulary
 
+    def train_tasks(n: int, seed: int) -> list[Task]:
+        n_other = n // 5
+        others = [
+            make_tasks("train", n_other, seed=seed, families=[family])
+            for family in ("pointnav", "objectnav")
+        ]
+        told = make_tasks("train", n - 2 * n_other, seed=seed, families=["instruction"])
+        return [*told, *others[0], *others[1]]
+
     def aux_targets(task: Task, row: dict[str, np.ndarray]) -> np.ndarray:
         return row["distance_to_goal"] / 5.0
 
     return TrainingWorld(
         name="rooms",
         make_envs=lambda n: RoomsVectorEnv(n, expert_actions=True),
-        train_tasks=lambda n, seed: make_tasks("train", n, seed=seed),
+        train_tasks=train_tasks,
         val_tasks=lambda n: make_tasks("val", n, seed=1),
         vocabulary=vocabulary,
         aux_targets=aux_targets,

@@ -51,9 +51,14 @@ class AgentCondition:
 
     @classmethod
     def resolve(
-        cls, condition: Condition, decoder: nn.Module, folder: Path | None = None
+        cls,
+        condition: Condition,
+        decoder: nn.Module,
+        folder: Path | None = None,
+        model_digest: str | None = None,
     ) -> AgentCondition:
-        """Build the interventions of `condition.spec`; ValueError for unknown fields."""
+        """Build the interventions of `condition.spec`. ValueError for unknown fields, ArtefactError
+        for a vector that was made for another model."""
         spec = condition.spec
         unknown = sorted(set(spec) - set(_FIELDS))
         if unknown:
@@ -62,7 +67,7 @@ class AgentCondition:
                 f"{', '.join(_FIELDS)}"
             )
         interventions = [
-            Intervention.from_spec(s, folder, decoder=decoder)
+            Intervention.from_spec(s, folder, decoder=decoder, model_digest=model_digest)
             for s in spec.get("interventions", ())
         ]
         if "random_matched_seed" in spec:

@@ -16,6 +16,7 @@ class VLAConfig:
     image_keys: tuple[str, ...] = ("rgb",)  # observation keys, each one image
     with_depth: bool = False  # appends depth (clipped to 10 m) as a fourth channel
     image_size: int = 64
+    proprio_keys: tuple[str, ...] = ("proprio",)  # observation keys, joined into one vector
     proprio_dim: int = 7
     n_action_tokens: int = 7
     n_discrete: int = 0  # 0: continuous actions in [-1, 1]

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pilotage.agents.vla.policy import VLAAgent, image_of
+from pilotage.agents.vla.config import VLAConfig
+from pilotage.agents.vla.policy import VLAAgent, image_of, proprio_of
 from pilotage.episodes.types import BASELINE, Seeds, Task
 
 # (task, trace row as name -> [k] arrays) -> float32 [aux_dim]: what the network also predicts.
@@ -51,8 +52,7 @@ def collect(
     envs: Any,
     tasks: Sequence[Task],
     *,
-    image_keys: Sequence[str],
-    with_depth: bool,
+    config: VLAConfig,
     driver: Driver,
     aux_targets: AuxTargets,
     seed: int,
@@ -88,7 +88,7 @@ def collect(
         actions = _drive(observations, lanes, active, driver, rng)
         for i, lane in enumerate(lanes):
             if lane is not None:
-                lane.see(i, observations, infos, image_keys, with_depth, aux_targets)
+                lane.see(i, observations, infos, config, aux_targets)
         observations, _, terminated, truncated, infos = envs.step(actions)
         for i, lane in enumerate(lanes):
             if lane is None:
@@ -159,14 +159,16 @@ class _Lane:
         slot: int,
         observations: Any,
         infos: Any,
-        image_keys: Sequence[str],
-        with_depth: bool,
+        config: VLAConfig,
         aux_targets: AuxTargets,
     ) -> None:
         self.images.append(
-            [image_of(observations, key, with_depth)[slot].copy() for key in image_keys]
+            [
+                image_of(observations, key, config.with_depth)[slot].copy()
+                for key in config.image_keys
+            ]
         )
-        self.proprio.append(np.array(observations["proprio"][slot], dtype=np.float32))
+        self.proprio.append(proprio_of(observations, config.proprio_keys)[slot])
         self.actions.append(np.array(observations["expert_action"][slot]))
         self.narrations.append(infos["narration"][slot])
         row = {name: rows[slot] for name, rows in infos["trace"].items()}

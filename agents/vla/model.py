@@ -18,6 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from pilotage.agents.vla.config import VLAConfig
 from pilotage.agents.vla.tokenizer import WordTokenizer
 from pilotage.agents.vla.vision import VisionTower
+from pilotage.steering.tokens import ACTION, IMAGE, INSTRUCTION, NARRATION, PAD, PROPRIO
 
 
 @dataclass
@@ -126,6 +127,17 @@ class VLAModel(nn.Module):
             "action": per_block[:, :, c.n_image_tokens : c.n_image_tokens + c.n_action_tokens],
             "narration": hidden[:, end:].reshape(n_batch, n_told, c.max_narration, c.d_model),
         }
+
+    def token_groups(self, window: Window) -> torch.Tensor:
+        """Token groups int8 `[B, S]` of a training batch (`pilotage.steering.tokens`)."""
+        c = self.config
+        n_batch, n_steps = window.valid.shape
+        block = [IMAGE] * c.n_image_tokens + [PROPRIO] + [ACTION] * c.n_action_tokens
+        n_told = window.narration.shape[1] * c.max_narration
+        kinds = [INSTRUCTION] * c.max_instruction + block * n_steps + [NARRATION] * n_told
+        groups = torch.tensor(kinds, dtype=torch.int8).expand(n_batch, -1).clone()
+        groups[:, : c.max_instruction][window.instruction == self.tokenizer.pad_id] = PAD
+        return groups
 
     def _positions_and_mask(self, w: Window) -> tuple[torch.Tensor, torch.Tensor]:
         """Positions int64 `[B, S]` and attention mask bool `[B, 1, S, S]` of a training batch."""

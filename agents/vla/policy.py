@@ -20,6 +20,7 @@ from pilotage.agents.vla.conditions import AgentCondition
 from pilotage.agents.vla.model import VLAModel
 from pilotage.episodes.types import Condition, Json, Observations, Seeds, Task
 from pilotage.steering import tokens as groups
+from pilotage.steering.artefacts import model_digest
 from pilotage.steering.steerer import Steerer
 
 MAX_DEPTH_M = 10.0
@@ -75,8 +76,9 @@ class VLAAgent:
     def prepare(self, conditions: Sequence[Condition], n_slots: int) -> None:
         """Resolve the conditions against this model and allocate lanes for `n_slots`."""
         decoder = self.model.decoder
+        digest = model_digest(decoder) if any(c.spec for c in conditions) else None
         self._conditions = {
-            c.name: AgentCondition.resolve(c, decoder, self.folder) for c in conditions
+            c.name: AgentCondition.resolve(c, decoder, self.folder, digest) for c in conditions
         }
         self._n_slots = n_slots
         rows = self.rows_per_forward
@@ -256,7 +258,7 @@ class VLAAgent:
         ]
 
     def _proprio(self, observations: Observations, span: slice) -> torch.Tensor:
-        return self._padded(np.asarray(observations["proprio"], dtype=np.float32)[span])
+        return self._padded(proprio_of(observations, self.config.proprio_keys)[span])
 
     def _padded(self, rows: np.ndarray) -> torch.Tensor:
         missing = self.rows_per_forward - len(rows)
@@ -291,3 +293,8 @@ def image_of(observations: Observations, key: str, with_depth: bool) -> np.ndarr
     depth = np.asarray(observations["depth"])
     scaled = np.rint(np.clip(depth, 0.0, MAX_DEPTH_M) * (255.0 / MAX_DEPTH_M)).astype(np.uint8)
     return np.concatenate([image, scaled[..., None]], axis=-1)
+
+
+def proprio_of(observations: Observations, keys: Sequence[str]) -> np.ndarray:
+    """float32 `[n, P]`: what the body senses, the observation keys joined."""
+    return np.concatenate([np.asarray(observations[k], dtype=np.float32) for k in keys], axis=1)

@@ -1,0 +1,114 @@
+"""`pilotage run`: episodes of one agent under several conditions, on disk, compared."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pilotage.agents.vla.conditions import parse_condition
+from pilotage.episodes.loop import Progress, run_episodes
+from pilotage.episodes.manifests import build_manifest
+from pilotage.episodes.runs import RunFolder
+from pilotage.episodes.types import Condition, EpisodeRecord, Task
+from pilotage.scripts.opening import load_agent, make_tasks, open_world, progress_bar
+
+
+def play(
+    *,
+    env: str,
+    agent: str,
+    tasks: Sequence[Task],
+    condition_names: Sequence[str],
+    out: Path,
+    n_slots: int = 16,
+    seed: int = 0,
+    frames: str | int = "all",
+    device: str = "cpu",
+    quiet: bool = False,
+    world_options: dict[str, Any] | None = None,
+) -> tuple[list[EpisodeRecord], RunFolder]:
+    """Play or resume a run in `out`; the records come without frames (those are on disk)."""
+    envs = open_world(env, n_slots, for_agent=agent, **(world_options or {}))
+    try:
+        policy = load_agent(agent, env, envs, device=device)
+        folder = getattr(policy, "folder", None)
+        conditions = [parse_condition(name, folder) for name in condition_names]
+        _check_distinct(conditions)
+        manifest = build_manifest(
+            policy,
+            tasks,
+            conditions,
+            env={"name": env, **(world_options or {})},
+            seed=seed,
+            frames=frames,
+        )
+        bar, move = progress_bar(len(tasks) * len(conditions), "episodes", quiet=quiet)
+
+        def tell(progress: Progress) -> None:
+            move(progress.n_skipped + progress.n_played)
+
+        with RunFolder.create_or_resume(out, manifest) as run, bar:
+            records = run_episodes(
+                envs,
+                policy,
+                tasks,
+                conditions,
+                run=run,
+                seed=seed,
+                frames=frames,
+                progress=tell,
+                keep_frames=False,
+            )
+        return records, run
+    finally:
+        envs.close()
+
+
+def _check_distinct(conditions: Sequence[Condition]) -> None:
+    names = [c.name for c in conditions]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ValueError(f"conditions are given twice: {twice}")
+
+
+def run(
+    *,
+    env: str,
+    agent: str,
+    condition: Sequence[str],
+    episodes: int,
+    split: str,
+    family: Sequence[str],
+    manners: str,
+    out: Path,
+    slots: int,
+    seed: int,
+    frames: str,
+    device: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """See `pilotage run --help`."""
+    from pilotage.scripts.tabulate import show
+
+    options: dict[str, Any] = {"manners": manners} if env == "tabletop" else {}
+    tasks = make_tasks(env, split, episodes, seed=seed, families=family or None, **options)
+    records, _ = play(
+        env=env,
+        agent=agent,
+        tasks=tasks,
+        condition_names=condition or ["baseline"],
+        out=out,
+        n_slots=slots,
+        seed=seed,
+        frames=int(frames) if frames.isdigit() else frames,
+        device=device,
+        quiet=quiet,
+    )
+    rows = show(records, out=out, quiet=quiet and not as_json, as_json=as_json)
+    if as_json:
+        json.dump(rows, sys.stdout, indent=1)
+        print()
