@@ -204,7 +204,9 @@ class NavGraph:
                 raise ValueError(f"goal {goal.tolist()} is not free for radius {self.radius} m")
         r = self.slack_radius
         zeros = np.zeros(len(goals))
-        seen = [_best_anchor(*p, goals, zeros, self.rects, self.circles, r) for p in self.points]
+        seen = [
+            _best_anchor(p[0], p[1], goals, zeros, self.rects, self.circles, r) for p in self.points
+        ]
         first = np.array([s[1] for s in seen])
         costs = _distances(self.edges, first)
         anchors = np.concatenate([goals, self.points])
@@ -222,7 +224,7 @@ def _distances(edges: csr_matrix, first: np.ndarray) -> np.ndarray:
     col = np.concatenate([coo.col, finite])
     data = np.concatenate([coo.data, np.maximum(first[finite], 1e-9)])
     graph = csr_matrix((data, (row, col)), shape=(n + 1, n + 1))
-    return dijkstra(graph, indices=n)[:n]
+    return dijkstra(graph, indices=np.array([n]))[0, :n]
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,7 +49,7 @@ class Lane:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self._physics: AgentPhysics | None = None
-        self.task: Task | None = None
+        self.task: Task | None = None  # None until a reset has succeeded
 
     @property
     def physics(self) -> AgentPhysics:
@@ -59,9 +59,9 @@ class Lane:
 
     def reset(self, task: Task) -> None:
         """Begin an episode. Raises ValueError for a task of another world or another generator."""
+        self.task = None
         if task.env != "rooms":
             raise ValueError(f"task {task.task_id!r} is for the world {task.env!r}, not 'rooms'")
-        self.task = task
         self.house: House = load_house(task.scene)
         self.field: GoalField = nav_graph(self.house).field(np.array(task.goal["points"]))
         self.physics.load(self.house)
@@ -75,6 +75,7 @@ class Lane:
         self.n_steps = 0
         self.end = ""
         self.success = False
+        self.task = task
 
     @property
     def heading(self) -> float:

@@ -118,7 +118,7 @@ class RoomsVectorEnv(gym.vector.VectorEnv):
         `seed + 1`, ... for an int). Other slots stay as they are.
         """
         mask, tasks = self._what_to_reset(seed, options)
-        for slot in np.flatnonzero(mask):
+        for slot in np.flatnonzero(mask).tolist():
             self._errors[slot], self._ends[slot] = None, ""
             self._live[slot] = True
             task = tasks[slot]
@@ -171,7 +171,7 @@ class RoomsVectorEnv(gym.vector.VectorEnv):
         rewards = np.zeros(n, dtype=np.float64)
         terminated, truncated = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
         stepped = self._live.copy()
-        for slot in np.flatnonzero(stepped):
+        for slot in np.flatnonzero(stepped).tolist():
             lane = self.lanes[slot]
             outcome = self._guard(slot, lambda s=slot, a=lane: a.step(int(checked[s])))
             if outcome is None:
@@ -218,14 +218,15 @@ class RoomsVectorEnv(gym.vector.VectorEnv):
                 arrays[name] = np.zeros((self.num_envs, size, *like.shape[2:]), dtype=like.dtype)
                 if old is not None:
                     arrays[name][:, : old.kind.shape[1]] = getattr(old, name)
-            self._bodies = Primitives(**arrays)
+            old = Primitives(**arrays)
         for name in _FIELDS:
-            getattr(self._bodies, name)[slot, :n] = getattr(house, name)[0]
-        self._bodies.kind[slot, n:] = NONE
+            getattr(old, name)[slot, :n] = getattr(house, name)[0]
+        old.kind[slot, n:] = NONE
+        self._bodies = old
 
     def _observe(self, mask: np.ndarray) -> None:
         """New pictures and expert's advice for the slots that moved."""
-        slots = [s for s in np.flatnonzero(mask) if self._errors[s] is None]
+        slots = [s for s in np.flatnonzero(mask).tolist() if self._errors[s] is None]
         for s in slots if self.expert_actions else []:
             advice = self._guard(s, self.lanes[s].expert)
             self._actions[s], self._words[s] = advice or (0, "")
