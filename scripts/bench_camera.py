@@ -1,6 +1,6 @@
 """Frames per second of the camera's back-ends, beside PyBullet's TinyRenderer in the same run.
 
-    python scripts/bench_camera.py [--size 64] [--primitives 30] [--worlds 64] [--repeats 7] [--json]
+    python scripts/bench_camera.py [--size 64] [--primitives 30] [--worlds 64] [--json]
 
 Every back-end draws the same worlds: boxes, spheres, cylinders and capsules on a checkered plane,
 from one camera each. TinyRenderer draws the first world, built in PyBullet, without shadows. The
@@ -32,6 +32,8 @@ from pilotage.envs.camera import (
     look_at,
     render,
 )
+
+Drawers = dict[str, tuple[int, Callable[[], Any]]]  # name -> (frames per call, call)
 
 FOV, NEAR, FAR = 50.0, 0.05, 10.0
 TARGET = (0.0, 0.0, 0.2)
@@ -67,14 +69,14 @@ def tiny_renderer(prims: Primitives, cameras: Cameras, size: int) -> Callable[[]
     client = pybullet.connect(pybullet.DIRECT)
     for p in range(prims.kind.shape[1]):
         a, b, c = (float(v) for v in prims.size[0, p])
-        kind = prims.kind[0, p]
-        geometry, arguments = {
-            PLANE: (pybullet.GEOM_PLANE, {}),
+        geometries: dict[int, tuple[int, dict[str, Any]]] = {
+            PLANE: (pybullet.GEOM_BOX, {"halfExtents": [FAR, FAR, 1e-3]}),
             BOX: (pybullet.GEOM_BOX, {"halfExtents": [a, b, c]}),
             SPHERE: (pybullet.GEOM_SPHERE, {"radius": a}),
             CYLINDER: (pybullet.GEOM_CYLINDER, {"radius": a, "length": 2 * b}),
             CAPSULE: (pybullet.GEOM_CAPSULE, {"radius": a, "length": 2 * b}),
-        }[int(kind)]
+        }
+        geometry, arguments = geometries[int(prims.kind[0, p])]
         color = [*prims.color[0, p].tolist(), 1]
         visual = pybullet.createVisualShape(
             geometry, rgbaColor=color, physicsClientId=client, **arguments
@@ -101,12 +103,12 @@ def tiny_renderer(prims: Primitives, cameras: Cameras, size: int) -> Callable[[]
 
 def make_drawers(
     prims: Primitives, cameras: Cameras, size: int, cuda_worlds: int, seed: int
-) -> dict[str, tuple[int, Callable[[], Any]]]:
-    """Name -> (frames per call, call). TinyRenderer is first; it is what the others are held to."""
+) -> Drawers:
+    """What is measured. TinyRenderer is first; it is what the others are held to."""
     import torch
 
     n = len(prims.kind)
-    drawers: dict[str, tuple[int, Callable[[], Any]]] = {
+    drawers: Drawers = {
         "pybullet TinyRenderer": (1, tiny_renderer(prims, cameras, size)),
         "numba": (n, lambda: render(prims, cameras, height=size, width=size, backend="numba")),
         "torch cpu": (n, lambda: render(prims, cameras, height=size, width=size, backend="torch")),

@@ -50,8 +50,10 @@ def render(
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r} is unknown: use one of {', '.join(BACKENDS)}")
-    if not 1 <= supersample <= MAX_SUPERSAMPLE:
-        raise ValueError(f"supersample must be in 1..{MAX_SUPERSAMPLE}, got {supersample}")
+    if not isinstance(supersample, int) or not 1 <= supersample <= MAX_SUPERSAMPLE:
+        raise ValueError(
+            f"supersample must be a whole number in 1..{MAX_SUPERSAMPLE}, got {supersample}"
+        )
     check_inputs(prims, cameras, height, width)
     if supersample > 1:
         fine = _draw(prims, cameras, height * supersample, width * supersample, backend, device)

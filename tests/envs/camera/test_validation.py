@@ -74,7 +74,7 @@ def test_bad_values(random_world, backend, change, message):
         ({"width": -4}, "width must be in 1..16384 pixels, got -4"),
         ({"width": 8.0}, "width must be a whole number of pixels, got 8.0"),
         ({"height": True}, "height must be a whole number"),
-        ({"supersample": 0}, "supersample must be in 1..8, got 0"),
+        ({"supersample": 0}, r"supersample must be a whole number in 1\.\.8, got 0"),
         ({"backend": "cuda"}, "backend 'cuda' is unknown: use one of auto, numba"),
         ({"backend": "numba", "device": "cuda"}, "backend 'numba' runs on the cpu only"),
         ({"backend": "torch", "device": "warp"}, "device 'warp' cannot be used"),
