@@ -3,8 +3,22 @@
 Knows `torch.nn.Module`; knows neither agents nor worlds.
 """
 
+from pilotage.steering.artefacts import ArtefactError, model_digest
+from pilotage.steering.captures import Capture, capture
+from pilotage.steering.clusters import Clusters, cluster_neurons, random_neurons
 from pilotage.steering.controls import random_matched, random_matched_all
 from pilotage.steering.interventions import Intervention, Selector
+from pilotage.steering.projection import (
+    Hit,
+    Projection,
+    action_share,
+    concept_embedding,
+    project,
+    project_layers,
+    search,
+    semantic_embeddings,
+)
+from pilotage.steering.readout import NeuronProbe, Reading
 from pilotage.steering.receipts import ReceiptMismatch, check_receipt
 from pilotage.steering.sites import (
     ResolvedSite,
@@ -17,21 +31,54 @@ from pilotage.steering.sites import (
     value_vectors,
 )
 from pilotage.steering.steerer import Steerer
+from pilotage.steering.vectors import (
+    NeuronSet,
+    SteeringVector,
+    load_neurons,
+    load_vector,
+    mean_difference,
+    save_neurons,
+    save_vector,
+)
 
 __all__ = [
+    "ArtefactError",
+    "Capture",
+    "Clusters",
+    "Hit",
     "Intervention",
+    "NeuronProbe",
+    "NeuronSet",
+    "Projection",
+    "Reading",
     "ReceiptMismatch",
     "ResolvedSite",
     "Selector",
     "Site",
     "SiteError",
     "Steerer",
+    "SteeringVector",
+    "action_share",
+    "capture",
     "check_receipt",
+    "cluster_neurons",
+    "concept_embedding",
     "find_layers",
+    "load_neurons",
+    "load_vector",
+    "mean_difference",
+    "model_digest",
     "parse_site",
+    "project",
+    "project_layers",
     "random_matched",
     "random_matched_all",
+    "random_neurons",
     "resolve",
+    "save_neurons",
+    "save_vector",
+    "search",
+    "semantic_embeddings",
     "unembedding",
     "value_vectors",
 ]

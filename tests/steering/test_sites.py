@@ -38,7 +38,7 @@ from pilotage.steering import (
     unembedding,
     value_vectors,
 )
-from pilotage.steering.capture import capture
+from pilotage.steering.captures import capture
 from pilotage.steering.sites import PLACES, find_layers
 
 from .helpers import begin, groups, ids, unit

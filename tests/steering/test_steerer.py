@@ -198,7 +198,7 @@ SHARED = make_llama(num_hidden_layers=2)
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_edited_tokens_are_the_selected_ones(data: st.DataObject) -> None:
-    """Which tokens changed, seen by a plain hook, against a word-by-word reading of the selector."""
+    """Which tokens changed, seen by a plain hook, against the selector read word by word."""
     n_rows, n_tokens = 3, 5
     selectors = [data.draw(SELECTORS) for _ in range(n_rows)]
     shape = st.lists(st.integers(-1, 5), min_size=n_tokens, max_size=n_tokens)
