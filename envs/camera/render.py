@@ -84,19 +84,14 @@ def _draw(
 
 def _pooled(fine: Frames, s: int) -> Frames:
     """One pixel from each block of s x s: mean colour, depth and segment of the nearest sample."""
-    n, high, wide = fine.segment.shape
-    height, width = high // s, wide // s
-    blocks = fine.rgb.reshape(n, height, s, width, s, 3)
-    rgb = (blocks.sum(axis=(2, 4), dtype=np.uint32) + s * s // 2) // (s * s)
-
-    def flat(image: np.ndarray) -> np.ndarray:
-        parts = image.reshape(n, height, s, width, s).swapaxes(2, 3)
-        return parts.reshape(n, height, width, s * s)
-
-    depth, segment = flat(fine.depth_m), flat(fine.segment)
-    nearest = depth.argmin(axis=-1)[..., None]
-    return Frames(
-        rgb=rgb.astype(np.uint8),
-        depth_m=np.take_along_axis(depth, nearest, -1)[..., 0],
-        segment=np.take_along_axis(segment, nearest, -1)[..., 0],
-    )
+    offsets = [(i, j) for i in range(s) for j in range(s)]
+    total = np.zeros_like(fine.rgb[:, ::s, ::s], dtype=np.uint16)
+    depth, segment = fine.depth_m[:, ::s, ::s].copy(), fine.segment[:, ::s, ::s].copy()
+    for i, j in offsets:  # strided passes: several times faster than one sum over blocks
+        total += fine.rgb[:, i::s, j::s]
+        sample = fine.depth_m[:, i::s, j::s]
+        closer = sample < depth
+        np.copyto(depth, sample, where=closer)
+        np.copyto(segment, fine.segment[:, i::s, j::s], where=closer)
+    rgb = ((total + s * s // 2) // (s * s)).astype(np.uint8)
+    return Frames(rgb=rgb, depth_m=depth, segment=segment)
