@@ -37,6 +37,7 @@ class Options:
     size: str = "nano"
     out: str = "runs/train/nano-tabletop"
     updates: int = 9000
+    minutes: float = 0.0  # time budget; the schedule ends with it (0: only `updates` counts)
     demos: int = 1200  # expert episodes before the first update
     dagger_rounds: int = 4
     dagger_demos: int = 150  # policy-driven episodes a round
@@ -75,10 +76,10 @@ def train(options: Options) -> Path:
     sampler.add(_collect(envs, world, config, options, round_index=0, log=log, policy=None))
 
     rounds = options.dagger_rounds
-    milestones = [int(options.updates * (i + 1) / (rounds + 1.6)) for i in range(rounds)]
+    milestones = [(i + 1) / (rounds + 1.6) for i in range(rounds)]
     losses: list[dict[str, float]] = []
     started = time.perf_counter()
-    while trainer.step < options.updates:
+    while (done := _progress(trainer, options, log)) < 1.0:
         losses.append(trainer.update(sampler.draw()))
         step = trainer.step
         if step % 100 == 0:
@@ -86,19 +87,13 @@ def train(options: Options) -> Path:
             rate = len(losses) / (time.perf_counter() - started)
             log.write({"update": step, "updates_per_s": round(rate, 3), **_round(mean)})
             losses, started = [], time.perf_counter()
-        if step in milestones:
+        if milestones and done >= milestones[0]:
+            milestones.pop(0)
             agent = _agent(trainer, options, out)
             log.write({"update": step, "val": world.evaluate(agent, envs, options.val_tasks)})
+            number = rounds - len(milestones)
             sampler.add(
-                _collect(
-                    envs,
-                    world,
-                    config,
-                    options,
-                    round_index=milestones.index(step) + 1,
-                    log=log,
-                    policy=agent,
-                )
+                _collect(envs, world, config, options, round_index=number, log=log, policy=agent)
             )
             started = time.perf_counter()
         elif step % 500 == 0:
@@ -108,6 +103,13 @@ def train(options: Options) -> Path:
     log.write({"update": trainer.step, "val": world.evaluate(agent, envs, options.val_tasks)})
     envs.close()
     return out
+
+
+def _progress(trainer: Trainer, options: Options, log: _Log) -> float:
+    """How far the training is, in [0, 1]: by updates or by the time budget, whichever is further."""
+    if options.minutes > 0:
+        trainer.time_spent = log.minutes() / options.minutes
+    return max(trainer.step / options.updates, trainer.time_spent)
 
 
 def _collect(
@@ -137,6 +139,7 @@ def _collect(
             policy=policy,
             policy_share=0.0 if policy is None else 1.0,
             max_steps=world.max_collect_steps,
+            hasten=world.hasten,
         ),
         aux_targets=world.aux_targets,
         seed=options.seed * 1000 + round_index,
@@ -192,8 +195,11 @@ class _Log:
         self.path = path
         self.started = time.time()
 
+    def minutes(self) -> float:
+        return (time.time() - self.started) / 60
+
     def write(self, row: dict[str, Any]) -> None:
-        line = json.dumps({"minutes": round((time.time() - self.started) / 60, 2), **row})
+        line = json.dumps({"minutes": round(self.minutes(), 2), **row})
         with self.path.open("a") as stream:
             stream.write(line + "\n")
         print(line, file=sys.stderr, flush=True)

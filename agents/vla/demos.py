@@ -14,6 +14,9 @@ from pilotage.episodes.types import BASELINE, Seeds, Task
 
 # (task, trace row as name -> [k] arrays) -> float32 [aux_dim]: what the network also predicts.
 AuxTargets = Callable[[Task, dict[str, np.ndarray]], np.ndarray]
+# (task, action) -> the action that is executed instead, so that slow episodes take fewer steps; the
+# label stays the expert's.
+Hasten = Callable[[Task, np.ndarray], np.ndarray]
 
 
 @dataclass
@@ -46,6 +49,7 @@ class Driver:
     policy: VLAAgent | None = None
     policy_share: float = 0.0
     max_steps: int | None = None  # cut episodes here while collecting
+    hasten: Hasten | None = None
 
 
 def collect(
@@ -127,6 +131,8 @@ def _drive(
             actions[i] = 0
         elif not lane.by_policy and lane.noise > 0:
             actions[i] = _disturb(actions[i], lane.noise, rng)
+        if lane is not None and driver.hasten is not None:
+            actions[i] = driver.hasten(lane.task, actions[i])
     return actions
 
 

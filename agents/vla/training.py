@@ -121,6 +121,7 @@ class Trainer:
 
     def __init__(self, model: VLAModel, train: TrainConfig) -> None:
         self.model, self.t, self.step = model, train, 0
+        self.time_spent = 0.0  # share of a time budget, set by the caller; ends the schedule early
         decay = [p for p in model.parameters() if p.ndim >= 2]
         rest = [p for p in model.parameters() if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
@@ -140,10 +141,11 @@ class Trainer:
         self._offsets, self._kernel = offsets, kernel
 
     def learning_rate(self) -> float:
-        """Linear warm-up, then a cosine to zero at `n_updates`."""
+        """Linear warm-up, then a cosine to zero at `n_updates` or at the end of the time budget."""
         if self.step < self.t.warmup:
             return self.t.learning_rate * (self.step + 1) / self.t.warmup
         done = (self.step - self.t.warmup) / max(1, self.t.n_updates - self.t.warmup)
+        done = max(done, self.time_spent)
         return self.t.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
     def update(self, window: Window) -> dict[str, float]:
