@@ -73,7 +73,7 @@ def open_world(name: str, n_slots: int, *, for_agent: str, **options: Any) -> An
     extra: dict[str, Any] = {"wrist": True} if name == "tabletop" else {}
     if for_agent == "expert":
         extra["expert_actions"] = True
-    return load_world(name).vector_env(n_slots, **extra, **options)
+    return load_world(name).make_vector(n_slots, **extra, **options)
 
 
 def make_tasks(

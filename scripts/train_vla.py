@@ -106,7 +106,7 @@ def train(options: Options) -> Path:
 
 
 def _progress(trainer: Trainer, options: Options, log: _Log) -> float:
-    """How far the training is, in [0, 1]: by updates or by the time budget, whichever is further."""
+    """How far the training is, in [0, 1]: by updates or by the time budget."""
     if options.minutes > 0:
         trainer.time_spent = log.minutes() / options.minutes
     return max(trainer.step / options.updates, trainer.time_spent)

@@ -10,7 +10,7 @@ import torch
 from pilotage.agents.vla.actions import ActionCodec
 from pilotage.agents.vla.demos import Demo
 from pilotage.agents.vla.model import VLAModel, Window
-from pilotage.steering.capture import capture
+from pilotage.steering.captures import capture
 from pilotage.steering.tokens import group_id
 
 

@@ -1,0 +1,210 @@
+"""The command line: `pilotage --help`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Run embodied transformer agents in simulation, read them, and steer them while they act.",
+)
+bench_app = typer.Typer(no_args_is_help=True, help="Standard tables.")
+train_app = typer.Typer(no_args_is_help=True, help="Train the agents that are shipped.")
+app.add_typer(bench_app, name="bench")
+app.add_typer(train_app, name="train")
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Env = Annotated[str, typer.Option("--env", help="World: tabletop, rooms.")]
+AgentName = Annotated[str, typer.Option("--agent", help="nano, expert, random, or a folder.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the run and of the task draw.")]
+Slots = Annotated[int, typer.Option("--slots", min=1, help="Episodes played side by side.")]
+
+
+@app.command()
+def run(
+    env: Env = "tabletop",
+    agent: AgentName = "nano",
+    condition: Annotated[
+        list[str] | None,
+        typer.Option("--condition", help="NAME[@DOSE][:CONTROL] or a vector file; repeatable."),
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Tasks; each is played per condition.")] = 40,
+    split: Annotated[str, typer.Option(help="train, val or test (rooms: also unseen).")] = "test",
+    family: Annotated[list[str] | None, typer.Option(help="Task families; repeatable.")] = None,
+    manners: Annotated[str, typer.Option(help="Tabletop: none, mixed, speed, ...")] = "none",
+    out: Annotated[Path, typer.Option(help="Run folder; an unfinished run is resumed.")] = Path(
+        "runs/run"
+    ),
+    slots: Slots = 16,
+    seed: Seed = 0,
+    frames: Annotated[str, typer.Option(help="all, none, or the first K per condition.")] = "8",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Play paired episodes under several conditions and compare them."""
+    from pilotage.scripts.cmd_run import run as run_command
+
+    run_command(
+        env=env,
+        agent=agent,
+        condition=condition or [],
+        episodes=episodes,
+        split=split,
+        family=family or [],
+        manners=manners,
+        out=out,
+        slots=slots,
+        seed=seed,
+        frames=frames,
+        device=device,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def view(
+    path: Annotated[Path, typer.Argument(help="A run folder.")],
+    html: Annotated[bool, typer.Option("--html", help="Write one self-contained page.")] = False,
+    video: Annotated[bool, typer.Option("--video", help="Write films as mp4.")] = False,
+    rerun_file: Annotated[bool, typer.Option("--rrd", help="Write a Rerun recording.")] = False,
+) -> None:
+    """Look at a run: the Rerun viewer, or with flags a page, films, a recording."""
+    from pilotage.scripts.cmd_view import view as view_command
+
+    view_command(path, html=html, video=video, rerun_file=rerun_file)
+
+
+@app.command()
+def project(
+    agent: AgentName = "nano",
+    env: Env = "tabletop",
+    top: Annotated[int, typer.Option(min=1, help="Tokens per value vector, or hits.")] = 10,
+    concept: Annotated[str | None, typer.Option(help="Search: slow, fast, up, or words.")] = None,
+    per_layer: Annotated[int, typer.Option(min=1, help="Neurons shown per layer.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Feed-forward value vectors read as words and action bins, per layer."""
+    from pilotage.scripts.cmd_read import project as project_command
+
+    project_command(
+        agent=agent, env=env, top=top, concept=concept, per_layer=per_layer, as_json=as_json
+    )
+
+
+@app.command()
+def vector(
+    out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
+    positive: Annotated[str, typer.Option("--from", help="Words behind the instruction.")],
+    negative: Annotated[str, typer.Option("--to", help="Words on the other side.")] = "",
+    agent: AgentName = "nano",
+    env: Env = "tabletop",
+    method: Annotated[str, typer.Option(help="mean-difference.")] = "mean-difference",
+    layer: Annotated[int, typer.Option(min=0, help="Residual stream after this block.")] = 1,
+    episodes: Annotated[int, typer.Option(min=1, help="Train episodes to look at.")] = 48,
+    pairs: Annotated[int, typer.Option(min=2, help="Paired observations.")] = 512,
+    seed: Seed = 0,
+) -> None:
+    """Make a steering vector from paired instructions and save it as a portable file."""
+    from pilotage.scripts.cmd_read import vector as vector_command
+
+    vector_command(
+        agent=agent,
+        env=env,
+        method=method,
+        positive=positive,
+        negative=negative,
+        layer=layer,
+        out=out,
+        episodes=episodes,
+        pairs=pairs,
+        seed=seed,
+    )
+
+
+@bench_app.command("nav")
+def bench_nav(
+    env: Env = "rooms",
+    split: Annotated[str, typer.Option(help="train, val, unseen.")] = "unseen",
+    agents: Annotated[str, typer.Option(help="Comma-separated.")] = "expert,random,nano",
+    episodes: Annotated[int, typer.Option(min=1)] = 60,
+    family: Annotated[list[str] | None, typer.Option(help="Task families; repeatable.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the runs.")] = Path("runs/bench-nav"),
+    slots: Slots = 16,
+    seed: Seed = 0,
+    success_radius_m: Annotated[float, typer.Option(min=0.1)] = 3.0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Navigation agents on the same tasks: SR, SPL and the rest, with intervals."""
+    from pilotage.scripts.cmd_bench import nav
+
+    nav(
+        env=env,
+        split=split,
+        agents=[a.strip() for a in agents.split(",") if a.strip()],
+        episodes=episodes,
+        families=family or [],
+        out=out,
+        slots=slots,
+        seed=seed,
+        success_radius_m=success_radius_m,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+@train_app.command(
+    "vla",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def train_vla(context: typer.Context) -> None:
+    """Train a VLA by behaviour cloning and DAgger (`pilotage train vla --help` lists the flags)."""
+    from pilotage.scripts.train_vla import main as train_main
+
+    raise typer.Exit(train_main(context.args))
+
+
+@app.command()
+def demo(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer episodes.")] = False,
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
+    quiet: Quiet = False,
+) -> None:
+    """Steer the shipped agent while it acts: table and report."""
+    from pilotage.scripts.cmd_demo import demo as demo_command
+
+    demo_command(quick=quick, out=out, quiet=quiet)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What is installed, what is missing, and the command that gets it."""
+    from pilotage.scripts.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(as_json))
+
+
+def main() -> None:
+    """Entry point. A mistake of the caller ends in one line on standard error and status 2."""
+    try:
+        app()
+    except (KeyError, ValueError, ImportError, OSError, RuntimeError) as error:
+        if "--traceback" in sys.argv:
+            raise
+        words = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"pilotage: {words}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""`pilotage demo`: the shipped agent, steered while it acts, measured and shown, in minutes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from pilotage.scripts.cmd_run import play
+from pilotage.scripts.cmd_view import write_html
+from pilotage.scripts.opening import make_tasks
+from pilotage.scripts.tabulate import show
+
+CONDITIONS = ("baseline", "fast", "fast:random-matched", "fast:prompt", "slow", "slow:prompt")
+
+
+def demo(*, quick: bool, out: Path, quiet: bool) -> None:
+    """Paired episodes on held-out tabletop tasks under `CONDITIONS`; a table and a page."""
+    started = time.perf_counter()
+    n = 4 if quick else 12
+    tasks = make_tasks("tabletop", "test", n, families=["reach", "push"], manners="none")
+    print(f"{n} held-out tasks x {len(CONDITIONS)} conditions, side by side in one batch")
+    records, run = play(
+        env="tabletop",
+        agent="nano",
+        tasks=tasks,
+        condition_names=CONDITIONS,
+        out=out,
+        n_slots=16,
+        quiet=quiet,
+    )
+    show(records, out=out)
+    print(f"report: {write_html(run)}")
+    print(f"{time.perf_counter() - started:.0f} s. Next: pilotage view {out}   (Rerun viewer)")

@@ -1,0 +1,187 @@
+"""`pilotage project` and `pilotage vector`: reading a VLA's decoder and making directions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pilotage.scripts.opening import load_vla
+
+CONCEPTS = {
+    "slow": ["slowly", "slow", "leisurely"],
+    "fast": ["quickly", "fast", "rapidly", "swiftly"],
+    "up": ["up", "high", "lift", "raise"],
+    "down": ["down", "low", "lower"],
+    "left": ["left"],
+    "right": ["right"],
+    "gentle": ["gently", "carefully", "softly"],
+}
+
+
+def concept_ids(tokenizer: Any, concept: str) -> list[int]:
+    """Token ids of a concept: one of `CONCEPTS` (words the agent knows), or plain words.
+
+    KeyError lists the concepts when a word is unknown to the agent.
+    """
+    if concept in CONCEPTS:
+        known = [w for w in CONCEPTS[concept] if w in tokenizer.words]
+        if known:
+            return [tokenizer.id_of(w) for w in known]
+    try:
+        return tokenizer.encode(concept)
+    except (KeyError, ValueError) as error:
+        raise KeyError(f"{error.args[0]}; concepts: {', '.join(CONCEPTS)}") from error
+
+
+def project(
+    *, agent: str, env: str, top: int, concept: str | None, per_layer: int, as_json: bool
+) -> None:
+    """See `pilotage project --help`."""
+    from pilotage.steering.projection import project_layers, search
+
+    vla = load_vla(agent, env)
+    model, tokenizer = vla.model, vla.model.tokenizer
+    projections = dict(project_layers(model.decoder, top_k=top))
+    if concept is not None:
+        hits = search(model.decoder, concept_ids(tokenizer, concept), by="cosine", limit=top)
+        rows = [
+            {
+                "layer": h.layer,
+                "neuron": h.neuron,
+                "cosine": round(h.score, 4),
+                "tokens": " ".join(projections[h.layer].words(h.neuron, tokenizer.text_of)),
+            }
+            for h in hits
+        ]
+        _print(rows, f"value vectors nearest to {concept!r}", as_json)
+        return
+    shares, strongest = [], []
+    for layer, projection in projections.items():
+        share = projection.share(model.action_ids)
+        shares.append(
+            {
+                "layer": layer,
+                "neurons": len(share),
+                "action_share": round(float(share.mean()), 4),
+                "all_action": int((share == 1).sum()),
+                "all_words": int((share == 0).sum()),
+            }
+        )
+        for neuron in projection.logits[:, 0].topk(per_layer).indices.tolist():
+            words = " ".join(projection.words(neuron, tokenizer.text_of))
+            strongest.append({"layer": layer, "neuron": neuron, "tokens": words})
+    if as_json:
+        print(json.dumps({"layers": shares, "neurons": strongest}, indent=1))
+        return
+    _print(shares, f"share of action bins among the top {top} tokens", False)
+    _print(strongest, f"the {per_layer} neurons with the largest top logit, per layer", False)
+
+
+def _print(rows: list[dict[str, Any]], title: str, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    from rich.console import Console
+
+    from pilotage.episodes.tables import to_rich
+
+    Console().print(to_rich(rows, title=title))
+
+
+def vector(
+    *,
+    agent: str,
+    env: str,
+    method: str,
+    positive: str,
+    negative: str,
+    layer: int,
+    out: Path,
+    episodes: int,
+    pairs: int,
+    seed: int,
+) -> None:
+    """See `pilotage vector --help`."""
+    if method != "mean-difference":
+        raise KeyError(f"unknown method {method!r}; there are: mean-difference")
+    from pilotage.steering.vectors import save_vector
+
+    made = mean_difference_vectors(
+        agent=agent,
+        env=env,
+        positive=positive,
+        negative=negative,
+        layers=[layer],
+        episodes=episodes,
+        pairs=pairs,
+        seed=seed,
+    )
+    save_vector(made[layer], out)
+    print(f"{out}: {made[layer].site}, norm {made[layer].norm:.4f}, {pairs} pairs")
+
+
+def mean_difference_vectors(
+    *,
+    agent: str,
+    env: str,
+    positive: str,
+    negative: str,
+    layers: list[int],
+    episodes: int = 48,
+    pairs: int = 512,
+    seed: int = 0,
+) -> dict[int, Any]:
+    """A steering vector a layer: the residual under the instruction with `positive` behind it minus
+    with `negative`, on plain train tasks that the expert plays."""
+    from pilotage.agents.vla.activations import paired_activations
+    from pilotage.agents.vla.demos import Driver, collect
+    from pilotage.scripts.opening import make_tasks
+    from pilotage.scripts.worlds import training_world
+    from pilotage.steering.artefacts import model_digest
+    from pilotage.steering.vectors import mean_difference
+
+    vla = load_vla(agent, env)
+    for text in (positive, negative):
+        if text:
+            vla.model.tokenizer.encode(text)  # unknown words are refused before anything is played
+    world = training_world(env)
+    options: dict[str, Any] = {"manners": "none"} if env == "tabletop" else {}
+    tasks = make_tasks(env, "train", episodes, seed=seed + 77, **options)
+    envs = world.make_envs(8)
+    try:
+        demos = collect(
+            envs,
+            tasks,
+            config=vla.config,
+            driver=Driver(max_steps=world.max_collect_steps),
+            aux_targets=world.aux_targets,
+            seed=seed,
+        )
+    finally:
+        envs.close()
+    sites = {layer: f"layers.{layer}.resid:out" for layer in layers}
+    found = paired_activations(
+        vla.model,
+        demos,
+        positive=positive,
+        negative=negative,
+        sites=list(sites.values()),
+        n_pairs=pairs,
+        seed=seed,
+    )
+    digest = model_digest(vla.model.decoder)
+    source = {
+        "agent": vla.agent_id,
+        "env": env,
+        "positive": positive,
+        "negative": negative,
+        "token_groups": ["proprio", "action"],
+        "episodes": episodes,
+        "seed": seed,
+        "split": "train",
+    }
+    return {
+        layer: mean_difference(*found[site], site=site, model_digest=digest, source=source)
+        for layer, site in sites.items()
+    }

@@ -1,0 +1,70 @@
+"""`pilotage view`: a run as a web page, films, or in the Rerun viewer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from pilotage.episodes.runs import RunFolder
+from pilotage.episodes.types import EpisodeRecord
+from pilotage.scripts.tabulate import rows_of
+
+
+def write_html(run: RunFolder, out: Path | None = None) -> Path:
+    """The report of a run; by default `report.html` in its folder."""
+    from pilotage.viewers.html import write_report
+
+    rows = rows_of(list(run.records(frames=False)))
+    return write_report(
+        out or run.path / "report.html",
+        title=f"Pilotage: {run.path.name}",
+        records=run.records(),
+        comparison_rows=rows,
+        manifest=run.manifest,
+    )
+
+
+def write_videos(run: RunFolder, *, limit: int = 6) -> list[Path]:
+    """One film a task, its conditions side by side, for the first `limit` tasks with frames."""
+    from pilotage.viewers.video import grid_film, write_mp4
+
+    by_task: dict[str, list[EpisodeRecord]] = defaultdict(list)
+    for record in run.records():
+        known = record.task.task_id in by_task
+        if record.frames is not None and (known or len(by_task) < limit):
+            by_task[record.task.task_id].append(record)
+    if not by_task:
+        raise ValueError(f"{run.path} has no frames; run with --frames all")
+    paths = []
+    for task_id, records in by_task.items():
+        frames, captions = grid_film(records)
+        path = run.path / "films" / f"{task_id}.mp4"
+        paths.append(write_mp4(path, frames, captions=captions))
+    return paths
+
+
+def write_rerun(run: RunFolder, *, max_episodes: int | None = 40) -> Path:
+    """The run as `run.rrd` in its folder."""
+    from pilotage.viewers.rerun_log import log_run
+
+    return log_run(
+        run.records(), run.path / "run.rrd", run_name=run.path.name, max_episodes=max_episodes
+    )
+
+
+def view(path: Path, *, html: bool, video: bool, rerun_file: bool) -> None:
+    """See `pilotage view --help`."""
+    run = RunFolder.open(path)
+    if html:
+        print(write_html(run))
+    if video:
+        for film in write_videos(run):
+            print(film)
+    if rerun_file:
+        print(write_rerun(run))
+    if not (html or video or rerun_file):
+        from pilotage.viewers.rerun_serve import serve
+
+        server = serve(write_rerun(run))
+        print(f"{server.url}\nCtrl-C ends it.")
+        server.wait()
