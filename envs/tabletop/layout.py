@@ -23,7 +23,9 @@ ROTATION_SCALE = 0.25  # radians per env step
 # Where the commanded end effector may be (the point between the finger tips).
 WORKSPACE_LOW = (0.22, -0.42, 0.014)
 WORKSPACE_HIGH = (0.78, 0.42, 0.55)
-MAX_TILT = 0.30  # roll and pitch away from pointing straight down
+MAX_REACH = 0.65  # from the shoulder to the wrist; the arm is straight, and stuck, at 0.72
+SHOULDER_Z, WRIST_Z, WRIST_INWARD = 0.333, 0.212, 0.088  # the wrist is above the hand, further in
+MAX_TILT = 0.20  # roll and pitch away from pointing straight down
 MAX_YAW = 1.60
 
 # Where objects may lie, in square cells that decide the splits.

@@ -36,6 +36,7 @@ class TabletopPhysics:
     def __init__(self, *, with_meshes: bool = False) -> None:
         self._with_meshes = with_meshes
         self._client = -1
+        self.objects: list[int] = []
 
     @property
     def client(self) -> int:
@@ -55,13 +56,14 @@ class TabletopPhysics:
             physicsClientId=self._client,
         )
         pb.setGravity(0, 0, -9.81, physicsClientId=self._client)
-        self._add_table()
+        self.painted = False  # see tiny.py
+        self.table = self._add_table()
         self.robot = Panda(self._client, with_meshes=self._with_meshes)
         self.robot.place(np.array(task.start["ee_position"]), task.start["ee_yaw"])
         self.objects = [self._add_object(thing) for thing in task.scene["objects"]]
         self._advance(np.zeros(7), substeps=layout.CONTROL_EVERY)
 
-    def _add_table(self) -> None:
+    def _add_table(self) -> int:
         shape = pb.createCollisionShape(
             pb.GEOM_BOX, halfExtents=[0.6, 0.8, 0.05], physicsClientId=self._client
         )
@@ -69,11 +71,11 @@ class TabletopPhysics:
             0, shape, basePosition=[0.45, 0, -0.05], physicsClientId=self._client
         )
         pb.changeDynamics(table, -1, lateralFriction=0.7, physicsClientId=self._client)
+        return int(table)
 
     def _add_object(self, thing: Mapping[str, Any]) -> int:
         size = layout.SHAPES[thing["shape"]]
         here = {"physicsClientId": self._client}
-        visual = -1
         if thing["shape"] == "ball":
             shape = pb.createCollisionShape(pb.GEOM_SPHERE, radius=size[0], **here)
         elif thing["shape"] == "cylinder":
@@ -86,7 +88,6 @@ class TabletopPhysics:
         body = pb.createMultiBody(
             layout.OBJECT_MASS,
             shape,
-            visual,
             basePosition=position,
             baseOrientation=pb.getQuaternionFromEuler([0, 0, thing["yaw"]]),
             **here,

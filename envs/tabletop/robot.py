@@ -106,6 +106,15 @@ def rotation_error(target: np.ndarray, current: np.ndarray) -> np.ndarray:
     return vector * (2.0 * math.atan2(sine, w) / sine) if sine > 1e-12 else 2.0 * vector
 
 
+def into_workspace(position: np.ndarray) -> np.ndarray:
+    """The nearest point [3] (m) in the workspace box, pulled inwards until it is in reach."""
+    x, y, z = np.clip(position, layout.WORKSPACE_LOW, layout.WORKSPACE_HIGH)
+    drop = z + layout.WRIST_Z - layout.SHOULDER_Z
+    radius = layout.WRIST_INWARD + math.sqrt(layout.MAX_REACH**2 - drop * drop)
+    shrink = min(1.0, radius / math.hypot(x, y))
+    return np.array([x * shrink, y * shrink, z])
+
+
 class Panda:
     """The arm in one physics client.
 
@@ -215,7 +224,7 @@ class Panda:
         """Reads an action [7]; returns this step's goal position [3] (m) and quaternion [4]."""
         at, _ = self.pose()
         goal = at + layout.TRANSLATION_SCALE * action[:3]
-        goal = np.clip(goal, layout.WORKSPACE_LOW, layout.WORKSPACE_HIGH)
+        goal = into_workspace(goal)
         tilt_yaw = self.tilt_yaw + layout.ROTATION_SCALE * action[3:6]
         limit = np.array([layout.MAX_TILT, layout.MAX_TILT, layout.MAX_YAW])
         self.tilt_yaw = np.clip(tilt_yaw, -limit, limit)

@@ -173,6 +173,8 @@ def _pick(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
         return Move(grasp, 1.0 if missed else -1.0, "grasp", near, yaw, brake=True)
     is_open = state.gripper_command > 0 and state.gripper_width > 0.07
     funnel = 0.012 + 0.25 * max(0.0, float(off[2]))
+    if manner["side"] is not None and off[2] > HOVER + 0.03:
+        funnel = 0.0  # no short cut from above
     if apart < funnel and (is_open or off[2] < 0.03) and (turned or off[2] > 0.07):
         return Move(grasp, 1.0, "move", near, yaw, brake=True)
     hover = grasp + np.array([0, 0, HOVER])
@@ -215,7 +217,7 @@ def _carry(state: TabletopState, task: Task, manner: dict[str, Any], spot: np.nd
             return Move(here, 1.0, "carry it", near=0.0, yaw=yaw)
         goal = np.array([here[0] + way[0], here[1] + way[1], here[2] - raised + 0.002])
         return Move(goal, -1.0, "carry it", near=raised, yaw=yaw, brake=True)
-    if raised < 0.6 * height and apart > 2.5 * SPOT_XY:  # straight up first
+    if raised < 0.85 * height and apart > 2.5 * SPOT_XY:  # straight up first
         goal = np.array([here[0], here[1], here[2] + height - raised + 0.02])
         return Move(goal, -1.0, "carry it", near=raised, yaw=yaw)
     rise = height - raised if apart > 2.5 * SPOT_XY else 0.0
