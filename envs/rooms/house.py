@@ -8,7 +8,7 @@ a digest of the house; `load_house(scene)` builds it again, and refuses when the
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -94,9 +94,9 @@ class House:
             "version": HOUSE_VERSION,
             "seed": self.seed,
             "size": list(self.size),
-            "rooms": [asdict(r) for r in self.rooms],
-            "doors": [asdict(d) for d in self.doors],
-            "items": [asdict(i) for i in self.items],
+            "rooms": [vars(r) for r in self.rooms],
+            "doors": [vars(d) for d in self.doors],
+            "items": [{**vars(i), "parts": [vars(p) for p in i.parts]} for i in self.items],
         }
 
     def scene(self) -> dict[str, Json]:
