@@ -162,6 +162,68 @@ def bench_nav(
     )
 
 
+@bench_app.command("steering")
+def bench_steering(
+    agent: AgentName = "nano",
+    env: Env = "tabletop",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    episodes: Annotated[int, typer.Option(min=1)] = 160,
+    families: Annotated[str, typer.Option(help="Comma-separated.")] = "reach,push,lift",
+    concepts: Annotated[str, typer.Option(help="Named conditions, comma-separated.")] = (
+        "fast,slow,fast-clamp,slow-clamp"
+    ),
+    n_random: Annotated[int, typer.Option(min=1, help="Random controls per concept.")] = 2,
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/bench-steering"),
+    slots: Slots = 16,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Steering against its controls on paired episodes: effect on speed, dose, cost in success."""
+    from pilotage.scripts.cmd_bench_steering import steering
+
+    steering(
+        agent=agent,
+        env=env,
+        split=split,
+        episodes=episodes,
+        families=[f.strip() for f in families.split(",") if f.strip()],
+        concepts=[c.strip() for c in concepts.split(",") if c.strip()],
+        n_random=n_random,
+        out=out,
+        slots=slots,
+        seed=seed,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+@bench_app.command("manner")
+def bench_manner(
+    agent: AgentName = "nano",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    episodes: Annotated[int, typer.Option(min=1, help="Tasks per family.")] = 20,
+    out: Annotated[Path, typer.Option(help="Folder for the run.")] = Path("runs/bench-manner"),
+    slots: Slots = 16,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Success per tabletop family, and whether the speed words are obeyed, on paired scenes."""
+    from pilotage.scripts.cmd_bench_manner import manner
+
+    manner(
+        agent=agent,
+        split=split,
+        episodes=episodes,
+        out=out,
+        slots=slots,
+        seed=seed,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
 @train_app.command(
     "vla",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
