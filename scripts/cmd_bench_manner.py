@@ -1,4 +1,4 @@
-"""`pilotage bench manner`: success per tabletop family, and speed words obeyed, on paired scenes."""
+"""`pilotage bench manner`: success per tabletop family, and whether speed words are obeyed."""
 
 from __future__ import annotations
 
