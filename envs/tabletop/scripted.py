@@ -183,7 +183,7 @@ def _pick(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
         if low and manner["side"] is None:
             hover = np.array([*state.ee_position[:2], hover[2] + 0.02])
         else:
-            hover = _via_side(state, hover, manner["side"] if apart > 0.03 else None)
+            hover = _via_side(state, hover, manner["side"])
     else:
         hover = np.array([*state.ee_position[:2], hover[2]])
     return Move(hover, 1.0, "move", near, yaw)
@@ -283,13 +283,16 @@ def _push(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
         return Move(np.array([*goal, PUSH_Z]), -1.0, "move", near=near, brake=True)
     behind = at - (contact + RUN_UP) * ahead
     apart = float(np.hypot(*(state.ee_position[:2] - behind)))
-    if apart < 0.012 + 0.35 * max(0.0, height) and apart < 0.04:
+    funnel = min(0.04, 0.012 + 0.35 * max(0.0, height))
+    if manner["side"] is not None and state.ee_position[2] > TRAVEL_Z + 0.03:
+        funnel = 0.0  # no short cut from above
+    if apart < funnel:
         return Move(np.array([*behind, PUSH_Z]), -1.0, "move", near=near, brake=True)
     if state.ee_position[2] < 0.11:
         travel = np.array([*state.ee_position[:2], TRAVEL_Z + 0.02])
     else:
         travel = np.array([*behind, TRAVEL_Z])
-        travel = _via_side(state, travel, manner["side"] if apart > 0.04 else None)
+        travel = _via_side(state, travel, manner["side"])
     return Move(travel, -1.0, "move", near=near)
 
 
