@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pybullet
 
+from pilotage.envs.bullet import pybullet
 from pilotage.envs.camera.types import BOX, CAPSULE, CYLINDER, NONE, PLANE, SPHERE, Primitives
 
 Triple = tuple[float, float, float]

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pybullet
 
+from pilotage.envs.bullet import pybullet
 from pilotage.envs.rooms.geodesic import nav_graph
 from pilotage.envs.rooms.house import AGENT_HEIGHT_M, AGENT_RADIUS_M, House
 

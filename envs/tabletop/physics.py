@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pybullet as pb
 
+from pilotage.envs.bullet import pybullet as pb
 from pilotage.envs.tabletop import layout
 from pilotage.envs.tabletop.robot import FINGER_JOINTS, Panda
 from pilotage.episodes.types import Task

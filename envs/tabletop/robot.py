@@ -15,9 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pybullet as pb
 import pybullet_data
 
+from pilotage.envs.bullet import pybullet as pb
 from pilotage.envs.tabletop import layout
 
 ARM_JOINTS = tuple(range(7))
