@@ -5,6 +5,7 @@ Use `from pilotage.envs.bullet import pybullet`: the output of `--json` commands
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 
@@ -15,6 +16,8 @@ def _import_quietly() -> None:
     try:
         os.dup2(nowhere, 1)
         import pybullet  # noqa: F401
+
+        ctypes.CDLL(None).fflush(None)  # the line waits in C's buffer when stdout is a pipe
     finally:
         os.dup2(kept, 1)
         os.close(kept)
