@@ -118,12 +118,31 @@ def test_plane_is_seen_from_the_side_of_its_normal_only(shoot, single):
     assert (frames.segment == -1).all()
 
 
-def test_near_and_far_cut(shoot, single):
-    body = {"position": (0.0, 0.0, 2.0)}
-    assert shoot(*single(SPHERE, (0.5,), near_m=1.4, **body)).segment[0, 15, 15] == 0
-    assert shoot(*single(SPHERE, (0.5,), near_m=1.6, **body)).segment[0, 15, 15] == -1
-    assert shoot(*single(SPHERE, (0.5,), far_m=1.6, **body)).segment[0, 15, 15] == 0
-    frames = shoot(*single(SPHERE, (0.5,), far_m=1.4, **body))
+@pytest.mark.parametrize(
+    ("kind", "size", "rotation"),
+    [
+        (SPHERE, (0.5,), None),
+        (BOX, (0.5, 0.5, 0.5), None),
+        (CYLINDER, (0.5, 0.5), None),
+        (CYLINDER, (0.5, 0.8), TURN_X),
+        (CAPSULE, (0.5, 0.8), TURN_X),
+        (CAPSULE, (0.25, 0.25), None),
+    ],
+)
+def test_near_and_far_cut(shoot, single, kind, size, rotation):
+    """A body that is entered at 1.5 m is whole or, cut by the near or far plane, not seen there."""
+
+    def middle(**planes):
+        return shoot(*single(kind, size, rotation=rotation, **planes)).segment[0, 15, 15]
+
+    assert middle(near_m=1.4) == 0
+    assert middle(near_m=1.6) == -1
+    assert middle(far_m=1.6) == 0
+    assert middle(far_m=1.4) == -1
+
+
+def test_nothing_is_beyond_the_far_plane(shoot, single):
+    frames = shoot(*single(SPHERE, (0.5,), far_m=1.4))
     assert (frames.segment == -1).all()
     assert (frames.depth_m == np.float32(1.4)).all()
 
