@@ -1,0 +1,236 @@
+"""What steering costs: steered against unsteered forwards, one mixed batch against single runs.
+
+    python -m pilotage.scripts.bench_steering
+    python -m pilotage.scripts.bench_steering --rows 32 --width 512 --layers 8 --json
+
+The model is a random LlamaForCausalLM. Steered and unsteered forwards alternate; a ratio is taken
+inside each pair, and the median of the pairs is printed with the 10th and 90th percentile. On a
+CPU it is processor time, so that other programs on the machine count less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pilotage.steering import Intervention, Steerer, random_matched
+
+Forward = Callable[[], Any]
+
+
+def make_model(args: argparse.Namespace) -> nn.Module:
+    """A random causal Llama of the asked size."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=args.width,
+        intermediate_size=args.width * 8 // 3 // 64 * 64 or args.width * 2,
+        num_hidden_layers=args.layers,
+        num_attention_heads=max(1, args.width // 64),
+        num_key_value_heads=max(1, args.width // 64),
+        vocab_size=args.vocabulary,
+    )
+    return LlamaForCausalLM(config).eval().to(args.device)
+
+
+def make_conditions(model: nn.Module, width: int, layer: int) -> dict[str, list[Intervention]]:
+    """Baseline, three edits, and the matched control of each."""
+    direction = torch.randn(width, generator=torch.Generator().manual_seed(1))
+    direction /= direction.norm()
+    resid, neurons = f"layers.{layer}.resid:out", f"layers.{layer}.mlp.down_proj:in"
+    edits = {
+        "add": Intervention("add", resid, 4.0, direction=direction),
+        "clamp": Intervention("clamp", neurons, 10.0, neurons=torch.arange(0, 40, 2)),
+        "ablate": Intervention("ablate", resid, 1.0, direction=direction),
+    }
+    conditions: dict[str, list[Intervention]] = {"baseline": []}
+    for name, edit in edits.items():
+        conditions[name] = [edit]
+        conditions[f"{name} control"] = [random_matched(edit, model, 0)]
+    return conditions
+
+
+class Bench:
+    """Forwards of one model with and without a Steerer around them."""
+
+    def __init__(self, model: Any, args: argparse.Namespace) -> None:
+        self.model, self.args = model, args
+
+    def prefill(self, rows: int, steerer: Steerer | None) -> Forward:
+        """A forward of `rows` x `tokens` without a cache."""
+        ids = torch.zeros(rows, self.args.tokens, dtype=torch.long, device=self.args.device)
+        groups = np.zeros(ids.shape, np.int8)
+        return lambda: self._forward(ids, groups, "prefill", steerer, use_cache=False)
+
+    def decode(self, rows: int, steerer: Steerer | None) -> Forward:
+        """A prefill's cache extended by one token, then cropped again."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self.model.config)
+        ids = torch.zeros(rows, self.args.tokens, dtype=torch.long, device=self.args.device)
+        with torch.no_grad():
+            self.model(ids, past_key_values=cache, use_cache=True)
+        groups = np.zeros((rows, 1), np.int8)
+
+        def step() -> None:
+            self._forward(
+                ids[:, :1], groups, "decode", steerer, past_key_values=cache, use_cache=True
+            )
+            cache.crop(self.args.tokens)
+
+        return step
+
+    @torch.no_grad()
+    def _forward(
+        self,
+        ids: torch.Tensor,
+        groups: np.ndarray,
+        phase: str,
+        steerer: Steerer | None,
+        **options: Any,
+    ) -> None:
+        rows = len(ids)
+        if steerer is not None:
+            live, steps = np.ones(rows, bool), np.zeros(rows, np.int64)
+            steerer.begin(slice(0, rows), groups, phase, 0, steps, live)
+        self.model(ids, logits_to_keep=1, **options)
+
+    def seconds(self, forward: Forward) -> float:
+        """Seconds of one call: processor time on a CPU, the device waited for on CUDA."""
+        if self.args.device.startswith("cuda"):
+            start = time.perf_counter()
+            forward()
+            torch.cuda.synchronize()
+            return time.perf_counter() - start
+        start = time.process_time()
+        forward()
+        return time.process_time() - start
+
+
+def paired(bench: Bench, plain: Forward, other: Forward, repeats: int) -> dict[str, float]:
+    """Seconds of both, and the ratio other / plain inside alternating pairs."""
+    for forward in (plain, other, plain, other):
+        forward()
+    times = np.empty((repeats, 2))
+    for i in range(repeats):
+        order = (0, 1) if i % 2 == 0 else (1, 0)
+        for which in order:
+            times[i, which] = bench.seconds((plain, other)[which])
+    ratios = times[:, 1] / times[:, 0]
+    low, middle, high = np.percentile(ratios, [10, 50, 90])
+    return {
+        "plain_s": float(np.median(times[:, 0])),
+        "other_s": float(np.median(times[:, 1])),
+        "ratio": float(middle),
+        "ratio_p10": float(low),
+        "ratio_p90": float(high),
+    }
+
+
+def cost_of_steering(bench: Bench, conditions: dict[str, list[Intervention]]) -> dict[str, Any]:
+    """Steered / unsteered by phase: hooks idle, one edit in all rows, all conditions mixed."""
+    rows = bench.args.rows
+    results: dict[str, Any] = {}
+    mixed = list(conditions.values())
+    settings = {
+        "attached, all rows baseline": [[]] * rows,
+        "add in every row": [conditions["add"]] * rows,
+        "clamp 20 neurons in every row": [conditions["clamp"]] * rows,
+        f"{len(mixed)} conditions mixed": [mixed[i % len(mixed)] for i in range(rows)],
+    }
+    chosen = bench.args.phase
+    for phase in ("prefill", "decode") if chosen == "both" else (chosen,):
+        make = getattr(bench, phase)
+        for name, per_row in settings.items():
+            plain = make(rows, None)
+            steerer = Steerer(bench.model, n_rows=rows)
+            for row, interventions in enumerate(per_row):
+                steerer.set_row(row, interventions)
+            steered = make(rows, steerer)
+
+            def inside(steerer: Steerer = steerer, steered: Forward = steered) -> None:
+                with steerer:
+                    steered()
+
+            results[f"{phase}: {name}"] = paired(bench, plain, inside, bench.args.repeats)
+    return results
+
+
+def one_batch_against_runs(
+    bench: Bench, conditions: dict[str, list[Intervention]]
+) -> dict[str, float]:
+    """Decode steps of N conditions as one batch of N rows, against N forwards of one row each."""
+    steerer = Steerer(bench.model, n_rows=len(conditions))
+    for row, interventions in enumerate(conditions.values()):
+        steerer.set_row(row, interventions)
+    together = bench.decode(len(conditions), steerer)
+    singles = []
+    for interventions in conditions.values():
+        single = Steerer(bench.model, n_rows=1)
+        single.set_row(0, interventions)
+        singles.append((single, bench.decode(1, single)))
+
+    def batch() -> None:
+        with steerer:
+            together()
+
+    def one_by_one() -> None:
+        for single, step in singles:
+            with single:
+                step()
+
+    return paired(bench, batch, one_by_one, bench.args.repeats)
+
+
+def main() -> None:
+    """Run and print; see the module's text."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rows", type=int, default=32)
+    parser.add_argument("--tokens", type=int, default=24)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--vocabulary", type=int, default=2048)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--phase", choices=("prefill", "decode", "both"), default="both")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    model = make_model(args)
+    bench = Bench(model, args)
+    conditions = make_conditions(model, args.width, args.layers // 2)
+    report = {
+        "settings": vars(args),
+        "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}",
+        "steered / unsteered": cost_of_steering(bench, conditions),
+        f"{len(conditions)} runs / one batch": one_batch_against_runs(bench, conditions),
+    }
+    print(json.dumps(report) if args.json else as_text(report))
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """The report as lines of names, milliseconds and ratios."""
+    lines = [f"{report['machine']}; {report['settings']}"]
+    for title, entries in report.items():
+        if title in ("settings", "machine"):
+            continue
+        for name, r in (entries if "ratio" not in entries else {"decode": entries}).items():
+            lines.append(
+                f"{title:20} {name:42} {1e3 * r['plain_s']:8.1f} ms {1e3 * r['other_s']:8.1f} ms "
+                f"ratio {r['ratio']:.3f} ({r['ratio_p10']:.3f} to {r['ratio_p90']:.3f})"
+            )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
