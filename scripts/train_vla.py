@@ -63,7 +63,7 @@ def train(options: Options) -> Path:
     n_parameters = sum(p.numel() for p in model.parameters())
     train_config = TrainConfig(
         n_updates=options.updates,
-        batch_windows=options.batch_windows if config.memory_steps == 1 else 8,
+        batch_windows=options.batch_windows,
         window_steps=8 if config.memory_steps == 1 else config.memory_steps,
         narrations_per_window=2 if config.memory_steps == 1 else 6,
         learning_rate=options.learning_rate,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ def _rooms() -> TrainingWorld:
     from pilotage.envs.rooms import RoomsVectorEnv, make_tasks, vocabulary
 
     def train_tasks(n: int, seed: int) -> list[Task]:
-        n_other = n // 5
+        n_other = n // 8
         others = [
             make_tasks("train", n_other, seed=seed, families=[family])
             for family in ("pointnav", "objectnav")
@@ -95,8 +96,23 @@ def _rooms() -> TrainingWorld:
         told = make_tasks("train", n - 2 * n_other, seed=seed, families=["instruction"])
         return [*told, *others[0], *others[1]]
 
+    @lru_cache(maxsize=4096)
+    def dense_path(points: tuple[tuple[float, ...], ...]) -> np.ndarray:
+        """The reference path every 0.25 m, float64 [n, 2]."""
+        path = np.array(points)[:, :2]
+        lengths = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))]
+        at = np.arange(0.0, lengths[-1] + 0.25, 0.25)
+        return np.stack([np.interp(at, lengths, path[:, k]) for k in (0, 1)], axis=1)
+
     def aux_targets(task: Task, row: dict[str, np.ndarray]) -> np.ndarray:
-        return row["distance_to_goal"] / 5.0
+        """Distance left, and in the agent's frame the way 1 m on along the path and the goal."""
+        here, heading = row["position"][:2], float(row["heading"][0])
+        path = dense_path(tuple(map(tuple, task.reference_path)))
+        nearest = int(np.linalg.norm(path - here, axis=1).argmin())
+        ahead = path[min(nearest + 4, len(path) - 1)] - here
+        turn = np.array([[np.cos(heading), np.sin(heading)], [-np.sin(heading), np.cos(heading)]])
+        way = turn @ ahead / max(float(np.linalg.norm(ahead)), 0.25)
+        return np.concatenate([row["distance_to_goal"] / 5, way, turn @ (path[-1] - here) / 5])
 
     return TrainingWorld(
         name="rooms",
@@ -105,6 +121,6 @@ def _rooms() -> TrainingWorld:
         val_tasks=lambda n: make_tasks("val", n, seed=1),
         vocabulary=vocabulary,
         aux_targets=aux_targets,
-        aux_dim=1,
+        aux_dim=5,
         max_collect_steps=160,
     )

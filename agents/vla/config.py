@@ -30,6 +30,9 @@ class VLAConfig:
     max_instruction: int = 32  # tokens, with <bos> and <eos>
     max_narration: int = 12  # tokens, with <say> and <eos>
     memory_steps: int = 1  # env steps the decoder sees: 1 = only the present one
+    sees_past_actions: bool = (
+        True  # False hides them, so that repeating the last one is no shortcut
+    )
     aux_dim: int = 0  # auxiliary regression targets used in training only
 
     @property

@@ -182,7 +182,10 @@ class VLAModel(nn.Module):
         same_step = (q_step == k_step) & (k_place <= q_place)
         mask = same_step | ((q_step >= 0) & (k_step < 0))
         if remembers:
-            mask |= (k_step >= 0) & (k_step < q_step)
+            past = (k_step >= 0) & (k_step < q_step)
+            if not c.sees_past_actions:
+                past &= k_place <= c.n_image_tokens
+            mask |= past
         mask &= ~told[:, None, :] | (teller[:, :, None] == teller[:, None, :])
         mask &= real[:, None, :]
         mask |= torch.eye(step.shape[1], dtype=torch.bool, device=device)

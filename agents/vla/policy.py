@@ -178,7 +178,7 @@ class VLAAgent:
         n_seen = seen.shape[1]
         order = block[:, None] + torch.arange(-1, n_seen, device=self.device)
         keep = live[:, None].expand(-1, n_seen + 1).clone()
-        keep[:, 0] &= (step > 0) & (c.memory_steps > 1)
+        keep[:, 0] &= (step > 0) & (c.memory_steps > 1) & c.sees_past_actions
         kinds = [groups.ACTION] + [groups.IMAGE] * c.n_image_tokens + [groups.PROPRIO]
         hidden = self._feed(group, span, states, order, keep, kinds, "prefill", 0)[:, -1]
         chosen = []

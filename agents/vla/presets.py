@@ -34,7 +34,8 @@ def preset(world: str, size: str, words: Sequence[str], *, aux_dim: int) -> VLAC
             n_action_tokens=1,
             n_discrete=4,
             max_instruction=40,
-            memory_steps=64,
+            memory_steps=48,
+            sees_past_actions=False,
             aux_dim=aux_dim,
         )
     else:

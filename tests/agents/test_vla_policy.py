@@ -53,9 +53,9 @@ def _window(model: VLAModel, observations: list[dict], texts: list[str], bins: n
     )
 
 
-@pytest.mark.parametrize("memory_steps", [1, 6])
-def test_acting_agrees_with_the_training_forward(memory_steps: int) -> None:
-    config = tiny_config(memory_steps=memory_steps)
+@pytest.mark.parametrize(("memory_steps", "past_actions"), [(1, True), (6, True), (6, False)])
+def test_acting_agrees_with_the_training_forward(memory_steps: int, past_actions: bool) -> None:
+    config = tiny_config(memory_steps=memory_steps, sees_past_actions=past_actions)
     model = tiny_model(config)
     observations = tiny_observations(config, TEXTS, n_steps=5)
     bins = _play(model, observations, TEXTS, [0, 1, 2])

@@ -12,7 +12,7 @@ from pilotage.episodes.types import Task
 WORDS = ("go", "left", "right", "slowly", "quickly", "to", "the", "red", "cube")
 
 
-def tiny_config(*, memory_steps: int = 1) -> VLAConfig:
+def tiny_config(*, memory_steps: int = 1, sees_past_actions: bool = True) -> VLAConfig:
     """Three action tokens without memory, one discrete token with it."""
     discrete = memory_steps > 1
     return VLAConfig(
@@ -33,6 +33,7 @@ def tiny_config(*, memory_steps: int = 1) -> VLAConfig:
         max_instruction=10,
         max_narration=6,
         memory_steps=memory_steps,
+        sees_past_actions=sees_past_actions,
         aux_dim=2,
     )
 
