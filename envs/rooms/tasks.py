@@ -105,9 +105,21 @@ def _task(
         start=content["start"],
         goal=goal,
         shortest_path_length=round(path_length(path), 6),
-        reference_path=[[round(float(px), 4), round(float(py), 4), 0.0] for px, py in path],
+        reference_path=[[round(px, 4), round(py, 4), 0.0] for px, py in dense(path).tolist()],
         info={"rooms": [house.rooms[i].name for i in rooms], "n_doors": len(doors), **info},
     )
+
+
+def dense(path: np.ndarray, spacing_m: float = 0.25) -> np.ndarray:
+    """Points float64 [n, 2] along a polyline [k, 2], `spacing_m` apart, with both ends.
+
+    nDTW of a walked path against a few corners would be small for a perfect walk: the reference
+    has to be as dense as the walk (one forward move).
+    """
+    lengths = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))]
+    n_points = max(2, math.ceil(lengths[-1] / spacing_m) + 1)
+    at = np.linspace(0.0, lengths[-1], n_points)
+    return np.stack([np.interp(at, lengths, path[:, k]) for k in (0, 1)], axis=1)
 
 
 def _far_enough(field: GoalField, start: tuple[float, float, float]) -> bool:
