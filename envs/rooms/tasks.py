@@ -111,14 +111,14 @@ def _task(
 
 
 def dense(path: np.ndarray, spacing_m: float = 0.25) -> np.ndarray:
-    """Points float64 [n, 2] along a polyline [k, 2], `spacing_m` apart, with both ends.
+    """Points float64 [n, 2] along a polyline [k, 2], its corners and others `spacing_m` apart.
 
     nDTW of a walked path against a few corners would be small for a perfect walk: the reference
     has to be as dense as the walk (one forward move).
     """
     lengths = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))]
     n_points = max(2, math.ceil(lengths[-1] / spacing_m) + 1)
-    at = np.linspace(0.0, lengths[-1], n_points)
+    at = np.unique(np.r_[np.linspace(0.0, lengths[-1], n_points), lengths])
     return np.stack([np.interp(at, lengths, path[:, k]) for k in (0, 1)], axis=1)
 
 
