@@ -76,11 +76,22 @@ def view(
     html: Annotated[bool, typer.Option("--html", help="Write one self-contained page.")] = False,
     video: Annotated[bool, typer.Option("--video", help="Write films as mp4.")] = False,
     rerun_file: Annotated[bool, typer.Option("--rrd", help="Write a Rerun recording.")] = False,
+    picture: Annotated[Path | None, typer.Option(help="Write one wide PNG of a task.")] = None,
+    conditions: Annotated[str, typer.Option(help="Of the picture.")] = "baseline,fast,slow",
+    task: Annotated[str | None, typer.Option(help="Task id of the picture.")] = None,
 ) -> None:
     """Look at a run: the Rerun viewer, or with flags a page, films, a recording."""
     from pilotage.scripts.cmd_view import view as view_command
 
-    view_command(path, html=html, video=video, rerun_file=rerun_file)
+    view_command(
+        path,
+        html=html,
+        video=video,
+        rerun_file=rerun_file,
+        picture=picture,
+        conditions=conditions.split(","),
+        task_id=task,
+    )
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from pilotage.episodes.runs import RunFolder
@@ -52,9 +53,43 @@ def write_rerun(run: RunFolder, *, max_episodes: int | None = 40) -> Path:
     )
 
 
-def view(path: Path, *, html: bool, video: bool, rerun_file: bool) -> None:
+def write_picture(
+    run: RunFolder, out: Path, conditions: Sequence[str], task_id: str | None = None
+) -> Path:
+    """One wide PNG: film strips, paths and speeds of one task under up to four conditions.
+
+    The task is the first of the run that has frames under all of them, not the best-looking one.
+    """
+    from pilotage.viewers.hero import write_hero
+
+    by_task: dict[str, dict[str, EpisodeRecord]] = defaultdict(dict)
+    for record in run.records():
+        wanted = task_id in (None, record.task.task_id) and record.condition in conditions
+        if wanted and record.frames is not None:
+            found = by_task[record.task.task_id]
+            found[record.condition] = record
+            if len(found) == len(conditions):
+                return write_hero(out, [found[name] for name in conditions])
+    raise ValueError(
+        f"{run.path} has no task with frames under all of {list(conditions)}"
+        + (f" and the id {task_id}" if task_id else "")
+    )
+
+
+def view(
+    path: Path,
+    *,
+    html: bool,
+    video: bool,
+    rerun_file: bool,
+    picture: Path | None,
+    conditions: Sequence[str],
+    task_id: str | None,
+) -> None:
     """See `pilotage view --help`."""
     run = RunFolder.open(path)
+    if picture is not None:
+        print(write_picture(run, picture, conditions, task_id))
     if html:
         print(write_html(run))
     if video:
@@ -62,7 +97,7 @@ def view(path: Path, *, html: bool, video: bool, rerun_file: bool) -> None:
             print(film)
     if rerun_file:
         print(write_rerun(run))
-    if not (html or video or rerun_file):
+    if not (html or video or rerun_file or picture):
         from pilotage.viewers.rerun_serve import serve
 
         server = serve(write_rerun(run))
