@@ -42,7 +42,12 @@ class SvgCanvas:
 
     def polygon(self, points: Points, role: str, fill: str | None = None) -> None:
         self.parts.append(
-            svg.el("polygon", points=svg.points_text(points), class_=f"r-{role}", style=_fill(fill))
+            svg.el(
+                "polygon",
+                points=svg.points_text(points),
+                class_=f"r-{role}",
+                style=_fill(role, fill),
+            )
         )
 
     def line(self, points: Points, role: str) -> None:
@@ -51,7 +56,9 @@ class SvgCanvas:
         )
 
     def circle(self, x: float, y: float, r: float, role: str, fill: str | None = None) -> None:
-        self.parts.append(svg.el("circle", cx=x, cy=y, r=r, class_=f"r-{role}", style=_fill(fill)))
+        self.parts.append(
+            svg.el("circle", cx=x, cy=y, r=r, class_=f"r-{role}", style=_fill(role, fill))
+        )
 
     def words(
         self, x: float, y: float, text: str, *, size: int = 12, anchor: str = "middle"
@@ -74,7 +81,7 @@ class SvgCanvas:
             svg.el(
                 "polyline",
                 points=drawn,
-                class_="path",
+                class_="path" if self._slot else "path wide",
                 fill="none",
                 stroke_dasharray=swatch.dash or None,
             ),
@@ -95,8 +102,10 @@ class SvgCanvas:
         self.parts.append("</g>")
 
 
-def _fill(color: str | None) -> str | None:
-    return None if color is None else f"fill:{color};stroke:{color}"
+def _fill(role: str, color: str | None) -> str | None:
+    if color is None:
+        return None
+    return f"fill:{color};stroke:{color}" if role == "zone" else f"fill:{color}"
 
 
 def role_style() -> str:
@@ -116,6 +125,7 @@ def role_style() -> str:
     return (
         light + "@media(prefers-color-scheme:dark){" + dark + "}" + ".r-zone{fill-opacity:.3}"
         ".path{stroke:var(--k);stroke-width:2.25;stroke-linejoin:round;stroke-linecap:round}"
+        ".path.wide{stroke-width:6;stroke-opacity:.45}"
         ".halo{stroke:var(--paper);stroke-width:5;stroke-opacity:.75;stroke-linejoin:round}"
         ".beat{fill:var(--k)}.mark{fill:var(--k);stroke:var(--paper);stroke-width:1}"
         ".mark.hollow{fill:var(--paper);stroke:var(--k);stroke-width:2}"
@@ -167,7 +177,10 @@ class PillowCanvas:
     def path(self, points: Points, dot_every: int) -> None:
         drawn = self._px(points)
         paper = rgb(PAPER[self._scheme])
-        for color, width in ((paper, 5.0), (self._color, 2.5)):
+        # The baseline is a broad pale line below the others, so that equal paths all stay visible.
+        soft = tuple(round(0.45 * a + 0.55 * b) for a, b in zip(self._color, paper))
+        strokes = [(paper, 5.0), (self._color, 2.5)] if self._slot else [(soft, 6.0)]
+        for color, width in strokes:
             self._draw.line(drawn, fill=color, width=round(width * self._zoom), joint="curve")
         for x, y in points[::dot_every]:
             self._draw.ellipse(self._box(x, y, 2.5), fill=self._color)
@@ -189,6 +202,7 @@ class PillowCanvas:
         solid = rgb(inside) if inside else None
         if solid and role == "zone":
             paper = rgb(PAPER[self._scheme])
+            stroke = inside or stroke
             solid = tuple(round(0.3 * a + 0.7 * b) for a, b in zip(solid, paper))
         return solid, rgb(stroke) if stroke else None, width
 

@@ -20,6 +20,7 @@ from pilotage.episodes.types import EpisodeRecord
 from .video import episode_frames, upscaled, write_mp4
 
 FORMATS = ("sprite", "mp4", "none")
+_LOSSLESS_UP_TO = 600_000  # bytes; small frames blur visibly when they are compressed with loss
 _WEBP_LIMIT = 16383  # pixels on a side
 
 
@@ -79,7 +80,10 @@ def _sprite(frames: np.ndarray, every: int) -> Film:
     picture = sheet.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
     stream = io.BytesIO()
     if features.check("webp") and max(picture.shape) <= _WEBP_LIMIT:
-        Image.fromarray(picture).save(stream, "WEBP", quality=82, method=4)
+        Image.fromarray(picture).save(stream, "WEBP", lossless=True, quality=60, method=3)
+        if stream.tell() > _LOSSLESS_UP_TO:
+            stream = io.BytesIO()
+            Image.fromarray(picture).save(stream, "WEBP", quality=85, method=4)
         kind = "webp"
     else:
         Image.fromarray(picture).save(stream, "PNG", optimize=True)

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pilotage.episodes.types import EpisodeRecord
 
 from . import scenes, svg, topdown
@@ -39,7 +37,7 @@ def write_hero(
     n_frames: int = 7,
     dark: bool = False,
 ) -> Path:
-    """Writes a PNG of `width` x `height`: one film strip a record, their paths, and speed over time.
+    """Writes a PNG, `width` x `height`: a film strip a record, their paths, and speed over time.
 
     Args:
         path: ends in `.png`; folders are made.
@@ -70,7 +68,7 @@ def write_hero(
     stream = io.BytesIO()
     small = picture.resize((width, height), Image.Resampling.LANCZOS)
     small.save(stream, "PNG", optimize=True)
-    return topdown.write_atomically(target, stream.getvalue())
+    return topdown.save(target, stream.getvalue())
 
 
 def strip_steps(records: Sequence[EpisodeRecord], n_frames: int) -> list[int]:
@@ -169,6 +167,7 @@ def _paths(
         top=top + (bottom - top - height * shrink) / 2,
         width=width,
     )
+    _text(picture, left + 40, top - 2, "paths from above", "small", INK[dark])
     canvas = PillowCanvas(picture, zoom=_ZOOM, dark=dark)
     for shape in scenes.scene_shapes(records):
         topdown.draw_shape(canvas, frame, shape)
@@ -194,10 +193,10 @@ def _speeds(
     frame = svg.Frame(0, max(1, last - 1), 0, 1.08 * highest, left, top, right - left, bottom - top)
     canvas = PillowCanvas(picture, zoom=_ZOOM, dark=dark)
     unit = scenes.speed_unit(records[0].task)
-    _text(picture, left - 48, top - 30, f"speed ({unit})", "small", INK[dark])
+    _text(picture, left - 48, top - 30, f"speed ({unit}), mean of five steps", "small", INK[dark])
     for value in svg.nice_ticks(0, 1.08 * highest, 4):
         y = frame.y(value)
-        canvas.line([(left, y), (right, y)], "reference")
+        canvas.line([(left, y), (right, y)], "grid")
         _text(picture, left - 8, y, svg.tick_label(value), "tick", MUTED[dark], anchor="rm")
     for value in svg.nice_ticks(0, max(1, last - 1), 6):
         x = frame.x(value)
@@ -205,18 +204,10 @@ def _speeds(
     canvas.line([(left, bottom), (right, bottom)], "ground")
     _text(picture, (left + right) / 2, bottom + 28, "step", "small", INK[dark], anchor="ma")
     for record, speeds in series:
-        points = [(frame.x(t), frame.y(float(v))) for t, v in enumerate(smooth(speeds))]
+        points = [(frame.x(t), frame.y(float(v))) for t, v in enumerate(scenes.smooth(speeds, 2))]
         canvas.begin(slots[record.condition], record.condition)
         canvas.path(points, len(points))
         canvas.end()
-
-
-def smooth(values: np.ndarray, reach: int = 2) -> np.ndarray:
-    """Mean over up to `reach` neighbours on each side, fewer at the ends."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    index = np.arange(len(values))
-    low, high = np.maximum(index - reach, 0), np.minimum(index + reach + 1, len(values))
-    return (sums[high] - sums[low]) / (high - low)
 
 
 def _text(

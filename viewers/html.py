@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 
 from pilotage.episodes.types import EpisodeRecord
 
-from . import charts, results, scenes, svg, taskcards
+from . import report_figures, results, svg, taskcards
 from .page import POLICY, SCRIPT, style_sheet
 from .style import MISSING, condition_slots
-from .topdown import write_atomically
+from .topdown import save
 
 
 @dataclass
@@ -47,6 +46,7 @@ def write_report(
     records: Iterable[EpisodeRecord],
     comparison_rows: Sequence[Mapping[str, Any]] = (),
     manifest: Mapping[str, Any] | None = None,
+    metric: str | None = None,
     films: str = "sprite",
     max_tasks: int = 6,
     max_films: int = 24,
@@ -59,9 +59,10 @@ def write_report(
         out_path: the file, usually `….html`; folders are made.
         title: heading of the page.
         records: any iterable, read once. Frames are kept in memory only for the tasks that are
-            shown: the first `max_tasks` in the order of the records, whatever their outcome.
-        comparison_rows: one mapping a condition; `results.py` lists the names of the columns.
+            shown: the first `max_tasks` with frames, whatever their outcome.
+        comparison_rows: of `pilotage.episodes.tables.comparison_rows`; may be empty.
         manifest: what was run (JSON); its plain values are in the heading, all of it at the end.
+        metric: the metric whose change is "the effect"; by default mean speed, else steps.
         films: "sprite" (exact to the step, no codec needed), "mp4" (needs `pilotage[view]`), or
             "none".
         max_tasks, max_films, frame_size, max_film_bytes: bounds on the size; the page says what
@@ -71,7 +72,7 @@ def write_report(
         The path that was written.
 
     Raises:
-        ValueError: an unknown `films`, or a limit below zero.
+        ValueError: an unknown `films` or `metric`, or a limit below zero.
     """
     if films not in ("sprite", "mp4", "none"):
         raise ValueError(f"films={films!r}; choose 'sprite', 'mp4' or 'none'")
@@ -79,24 +80,32 @@ def write_report(
     if min(vars(limits).values()) < 0 or frame_size == 0:
         raise ValueError(f"{limits}: limits must be >= 0, and frame_size > 0")
     gathered = gather(records, max_tasks=max_tasks, keep_frames=films != "none")
-    document = _document(
-        title, gathered, list(comparison_rows), dict(manifest or {}), films, limits
-    )
-    return write_atomically(Path(out_path), document.encode())
+    rows = list(comparison_rows)
+    main = results.main_metric(rows, metric)
+    document = _document(title, gathered, rows, main, dict(manifest or {}), films, limits)
+    return save(Path(out_path), document.encode())
 
 
 def gather(records: Iterable[EpisodeRecord], *, max_tasks: int, keep_frames: bool) -> Gathered:
-    """Reads the records once and drops the frames that the page will not show."""
+    """Reads the records once and drops the frames that the page will not show.
+
+    Shown are the first tasks that have frames (a run may have kept them for some tasks only), then
+    the first of the others: never chosen by outcome.
+    """
     found = Gathered()
-    tasks: set[str] = set()
+    by_task: dict[str, list[EpisodeRecord]] = {}
+    filmed: dict[str, None] = {}
     for record in records:
-        task_id = record.task.task_id
-        tasks.add(task_id)
-        bare = replace(record, frames=None)
+        task_id, bare = record.task.task_id, replace(record, frames=None)
         found.records.append(bare)
-        if task_id in found.shown or len(found.shown) < max_tasks:
-            found.shown.setdefault(task_id, []).append(record if keep_frames else bare)
-    found.n_tasks = len(tasks)
+        if keep_frames and record.frames is not None and len(filmed) < max_tasks:
+            filmed.setdefault(task_id)
+        by_task.setdefault(task_id, []).append(
+            record if keep_frames and task_id in filmed else bare
+        )
+    found.n_tasks = len(by_task)
+    shown = [*filmed, *(task_id for task_id in by_task if task_id not in filmed)][:max_tasks]
+    found.shown = {task_id: by_task[task_id] for task_id in by_task if task_id in shown}
     return found
 
 
@@ -104,6 +113,7 @@ def _document(
     title: str,
     gathered: Gathered,
     rows: list[Mapping[str, Any]],
+    metric: str | None,
     manifest: dict[str, Any],
     films: str,
     limits: Limits,
@@ -112,10 +122,12 @@ def _document(
     slots = condition_slots(names)
     tray = taskcards.FilmTray(films, limits.max_films, limits.frame_size, limits.max_film_bytes)
     cards = "".join(taskcards.card(group, slots, tray) for group in gathered.shown.values())
-    unit = scenes.speed_unit(gathered.records[0].task) if gathered.records else "per step"
+    tables = results.table(rows, slots, metric) + results.metrics_table(rows, slots)
     main = (
-        _section("Results", results.table(rows, slots, unit=unit) + _errors(gathered))
-        + _section("Effect, cost and dose", _figures(gathered, rows, slots, unit))
+        _section("Results", tables + _errors(gathered))
+        + _section(
+            "Effect, cost and dose", report_figures.figures(gathered.records, rows, slots, metric)
+        )
         + _section("Task by task", _task_intro(gathered) + cards if cards else "")
         + _section("Left out, and what to know", _notes(gathered, tray, limits))
         + _section("Manifest", _manifest(manifest))
@@ -163,16 +175,20 @@ def _header(title: str, gathered: Gathered, manifest: Mapping[str, Any]) -> str:
     )
 
 
-def _plain_facts(manifest: Mapping[str, Any], most: int = 10) -> dict[str, str]:
-    """The short plain values of a manifest, and the versions in it, as words for the heading."""
-    facts: dict[str, str] = {}
-    for key, item in manifest.items():
-        words = key.replace("_", " ").capitalize()
-        if isinstance(item, Mapping) and "version" in key:
-            facts |= {f"{name}": str(v) for name, v in item.items() if isinstance(v, str | int)}
-        elif isinstance(item, str | int | float) and len(str(item)) <= 40:
-            facts[words] = str(item)
-    return dict(list(facts.items())[:most])
+_FACTS = ("created", "seed", "repeats", "metric_convention", "python")
+_PACKAGES = ("pilotage", "torch", "transformers")
+
+
+def _plain_facts(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What of a manifest belongs into the heading: seeds, conventions, versions."""
+    words = {key.replace("_", " ").capitalize(): manifest.get(key) for key in _FACTS}
+    packages = manifest.get("packages", manifest.get("versions"))
+    if isinstance(packages, Mapping):
+        words |= {name: packages.get(name) for name in _PACKAGES}
+    facts = {key: str(item) for key, item in words.items() if item is not None}
+    if "Created" in facts:
+        facts["Created"] = facts["Created"].replace("T", " ").replace("+00:00", " UTC")
+    return facts
 
 
 def _legend(slots: Mapping[str, int]) -> str:
@@ -207,91 +223,6 @@ def _errors(gathered: Gathered) -> str:
 
 def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
-
-
-def _figures(
-    gathered: Gathered, rows: Sequence[Mapping[str, Any]], slots: Mapping[str, int], unit: str
-) -> str:
-    baseline = next((r for r in rows if r.get("condition") == "baseline"), {})
-    effect_label = f"change of speed against baseline ({unit})"
-    speed = charts.mean_curves(gathered.records, scenes.speed_of)
-    dose = charts.mean_curves(gathered.records, lambda r: scenes.scalar_trace(r, "dose"))
-    dose = [c for c in dose if c.middle.any()]
-    panels = [
-        (
-            charts.points_chart(
-                _marks(rows, results.EFFECT, results.SUCCESS),
-                slots,
-                title="Effect on speed against success rate, one point a condition",
-                x_label=effect_label,
-                y_label="success rate",
-                zero_x=True,
-                baseline_y=results.value(baseline, *results.SUCCESS),
-                percent_y=True,
-            ),
-            "What an effect costs.",
-            "Right or left: faster or slower than the baseline. Lower: fewer tasks solved. "
-            "The dashed lines are the baseline; bars are the intervals of the table.",
-        ),
-        (
-            charts.points_chart(
-                _marks(
-                    [r for r in rows if results.value(r, *results.DOSE) > 0],
-                    results.DOSE,
-                    results.EFFECT,
-                ),
-                slots,
-                title="Dose against effect on speed, one point a condition",
-                x_label="dose delivered, ‖Δh‖ / ‖h‖",
-                y_label=effect_label,
-                baseline_y=0.0,
-            ),
-            "What a dose does.",
-            "Controls at the same dose should lie on the dashed line if the direction matters.",
-        ),
-        (
-            charts.curves_chart(
-                speed, slots, title="Mean speed over steps by condition", y_label=f"speed ({unit})"
-            ),
-            "Speed over time.",
-            "Mean over the episodes still running, with quartiles; a line stops when fewer than "
-            "a quarter are left.",
-        ),
-        (
-            charts.curves_chart(
-                dose, slots, title="Mean dose over steps by condition", y_label="dose"
-            ),
-            "Dose over time.",
-            "What was delivered at each step, mean and quartiles.",
-        ),
-    ]
-    drawn = "".join(
-        f'<figure class="card">{chart}<figcaption><b>{svg.text(head)}</b> {svg.text(words)}'
-        "</figcaption></figure>"
-        for chart, head, words in panels
-        if chart
-    )
-    return f'<div class="figures">{drawn}</div>' if drawn else ""
-
-
-def _marks(
-    rows: Sequence[Mapping[str, Any]], x_names: Sequence[str], y_names: Sequence[str]
-) -> list[charts.Mark]:
-    marks = []
-    for row in rows:
-        x = results.value(row, *x_names)
-        if math.isnan(x) and row.get("condition") == "baseline":
-            x = 0.0
-        marks.append(
-            charts.Mark(
-                str(row.get("condition")),
-                x,
-                results.value(row, *y_names),
-                *results.interval(row, *x_names),
-                *results.interval(row, *y_names),
-            )
-        )
-    return marks
 
 
 def _task_intro(gathered: Gathered) -> str:

@@ -49,6 +49,7 @@ button:focus-visible,input:focus-visible,summary:focus-visible,
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 caption{text-align:left;padding:14px 18px 4px;color:var(--muted);font-size:.88rem}
+caption span{display:block;position:sticky;left:18px;max-width:calc(100vw - 66px)}
 th,td{padding:10px 12px;text-align:right;border-top:1px solid var(--line);white-space:nowrap;
   vertical-align:top}
 thead th{border-top:0;white-space:normal;min-width:5em;color:var(--muted);font-weight:600;

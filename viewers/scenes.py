@@ -66,6 +66,29 @@ def speed_of(record: EpisodeRecord) -> np.ndarray | None:
     return np.linalg.norm(np.diff(path, axis=0), axis=1) / STEP_SECONDS.get(record.task.env, 1.0)
 
 
+def speed_curve(record: EpisodeRecord) -> np.ndarray | None:
+    """`speed_of` for a plot: where an agent moves by jerks (no clock), the mean of nine steps."""
+    speed = speed_of(record)
+    if speed is None or record.task.env in STEP_SECONDS:
+        return speed
+    return smooth(speed, 4)
+
+
+def smooth(values: np.ndarray, reach: int) -> np.ndarray:
+    """Mean over up to `reach` neighbours on each side, fewer at the ends; `[T]` to `[T]`."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(len(values))
+    low, high = np.maximum(index - reach, 0), np.minimum(index + reach + 1, len(values))
+    return (sums[high] - sums[low]) / (high - low)
+
+
+def speed_label(task: Task) -> str:
+    """Axis name of `speed_curve`."""
+    return f"speed ({speed_unit(task)}" + (
+        ")" if task.env in STEP_SECONDS else ", mean of 9 steps)"
+    )
+
+
 def speed_unit(task: Task) -> str:
     return "m/s" if task.env in STEP_SECONDS else "m per step"
 
@@ -162,7 +185,30 @@ def _turned_box(
 
 
 def _rooms_shapes(task: Task) -> list[Shape]:
-    return []
+    """The floor plan: rooms with their names, walls, furniture, goal points, the reference path."""
+    from pilotage.envs.rooms.house import house_plan
+
+    plan = house_plan(task.scene)
+    rooms = [Shape("polygon", "room", rect(*r["rect"]), label=r["name"]) for r in plan["rooms"]]
+    walls = [Shape("polygon", "wall", rect(*wall)) for wall in plan["walls"]]
+    shapes = rooms + walls
+    for item in plan["furniture"]:
+        fill = mixed(color_text(item["color"]) or "#b8ae9b", 0.55)
+        label = item["category"] if item["category"] != "rug" else ""
+        shapes.append(Shape("polygon", "furniture", rect(*item["rect"]), fill=fill, label=label))
+    goal = task.goal if isinstance(task.goal, Mapping) else {}
+    for x, y in (point[:2] for point in goal.get("points", ())):
+        shapes.append(Shape("circle", "goal", ((float(x), float(y)),), 0.22))
+    if len(task.reference_path) > 1:
+        bends = tuple((float(p[0]), float(p[1])) for p in task.reference_path)
+        shapes.append(Shape("line", "reference", bends))
+    return shapes
+
+
+def mixed(color: str, share: float) -> str:
+    """`color` with grey: `share` 1 is the colour itself, 0 a middle grey."""
+    parts = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(share * part + (1 - share) * 160):02x}" for part in parts)
 
 
 def bounds_of(

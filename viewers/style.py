@@ -128,22 +128,19 @@ class Role:
     stroke: tuple[str, str] | None = None
     width: float = 1.0
     dash: str = ""
-    opacity: float = 1.0
 
 
 INK = ("#1b2430", "#e8ecf1")
 MUTED = ("#5a6572", "#9fabb8")
 PAPER = ("#ffffff", "#161b22")
 ROLES = {
-    "table": Role(("#f3efe7", "#241f18"), ("#d9d0c0", "#3b3428")),
     "ground": Role(None, ("#8a94a0", "#5c6672"), 1.5),
     "zone": Role(("#dfeee3", "#1d3325"), ("#6fae84", "#4f9468"), 1.25, "4 3"),
-    "room": Role(("#f5f6f8", "#1d232b"), None),
-    "wall": Role(("#4a5460", "#8b97a4"), None),
-    "door": Role(("#f5f6f8", "#1d232b"), None),
-    "furniture": Role(("#e2ddd3", "#38342c"), ("#b8ae9b", "#5b5446")),
+    "room": Role(("#f6f5f2", "#1d232b"), None),
+    "wall": Role(("#3f4854", "#8b97a4"), None),
+    "furniture": Role(("#e2ddd3", "#38342c"), ("#b8ae9b", "#5b5446"), 0.75),
     "object": Role(("#c9ced6", "#4a525c"), ("#1b2430", "#e8ecf1"), 1.0),
-    "goal": Role(None, ("#1b2430", "#e8ecf1"), 1.5, "3 3"),
+    "goal": Role(None, ("#b3261e", "#ff8a80"), 1.5, "3 2"),
     "reference": Role(None, ("#8a94a0", "#77828e"), 1.25, "2 4"),
-    "base": Role(("#8a94a0", "#77828e"), None),
+    "grid": Role(None, ("#e6e8eb", "#2b323c"), 1.0),
 }

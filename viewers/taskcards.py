@@ -56,7 +56,9 @@ class FilmTray:
                 f"page (max_films={self.max_films}, max_film_bytes={self.max_bytes:,})."
             )
         if self.n_without_frames:
-            notes.append(f"{self.n_without_frames} episodes above were recorded without frames.")
+            n = self.n_without_frames
+            which = "1 episode above was" if n == 1 else f"{n} episodes above were"
+            notes.append(f"{which} recorded without frames.")
         if self.n_thinned:
             notes.append(f"{self.n_thinned} long films do not show every step.")
         return notes
@@ -89,9 +91,8 @@ def _maps(records: Sequence[EpisodeRecord], slots: dict[str, int]) -> str:
 
 
 def _curves(records: Sequence[EpisodeRecord], slots: dict[str, int]) -> str:
-    unit = scenes.speed_unit(records[0].task)
     quantities = (
-        ("Speed", f"speed ({unit})", scenes.speed_of),
+        ("Speed", scenes.speed_label(records[0].task), scenes.speed_curve),
         ("Dose", "dose", lambda record: scenes.scalar_trace(record, "dose")),
     )
     drawn = ""

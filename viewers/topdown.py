@@ -6,13 +6,12 @@ the goal was reached, a hollow one that it was not.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from pilotage.episodes.files import write_atomically
 from pilotage.episodes.types import EpisodeRecord
 
 from . import scenes, svg
@@ -36,7 +35,10 @@ def topdown_svg(
     """
     _check_one_task(records)
     canvas = SvgCanvas()
-    height = _draw_map(canvas, records, width, slots or _slots(records))
+    slots = slots or _slots(records)
+    height = _draw_map(canvas, records, width, slots)
+    if standalone:
+        height += _draw_legend(canvas, slots, width, height)
     label = f"Map from above of task {records[0].task.task_id} with the path of every condition"
     style = svg.el("style", svg.condition_style() + role_style()) if standalone else ""
     return svg.figure(
@@ -69,21 +71,13 @@ def write_topdown(
         data = _png(records, width, dark)
     else:
         raise ValueError(f"{target} ends in {target.suffix!r}; a map is written as .svg or .png")
-    return write_atomically(target, data)
+    return save(target, data)
 
 
-def write_atomically(target: Path, data: bytes) -> Path:
-    """Writes `data` beside `target` and renames: nobody ever sees half a file."""
+def save(target: Path, data: bytes) -> Path:
+    """Writes `data` whole or not at all, makes the folder, and returns the path."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_atomically(target, data)
     return target
 
 
@@ -105,10 +99,13 @@ def _png(records: Sequence[EpisodeRecord], width: int, dark: bool) -> bytes:
     _check_one_task(records)
     zoom, slots = 3, _slots(records)
     height = round(map_frame(records, width)[1])
-    image = Image.new("RGB", (width * zoom, height * zoom), rgb(PAPER[dark]))
-    _draw_map(PillowCanvas(image, zoom=zoom, dark=dark), records, width, slots)
+    full = height + round(_legend_height(slots, width))
+    image = Image.new("RGB", (width * zoom, full * zoom), rgb(PAPER[dark]))
+    canvas = PillowCanvas(image, zoom=zoom, dark=dark)
+    _draw_map(canvas, records, width, slots)
+    _draw_legend(canvas, slots, width, height)
     stream = io.BytesIO()
-    image.resize((width, height), Image.Resampling.LANCZOS).save(stream, "PNG")
+    image.resize((width, full), Image.Resampling.LANCZOS).save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -138,7 +135,7 @@ def _draw_map(
         draw_shape(canvas, frame, shape)
     for shape in shapes:
         if shape.label:
-            _draw_label(canvas, frame, shape)
+            _draw_label(canvas, frame, shape, shapes)
     for record in records:
         path = flat_path(record)
         if path is not None:
@@ -185,18 +182,46 @@ def draw_shape(canvas: Canvas, frame: svg.Frame, shape: scenes.Shape) -> None:
         canvas.polygon(points, shape.role, shape.fill)
 
 
-def _draw_label(canvas: Canvas, frame: svg.Frame, shape: scenes.Shape) -> None:
-    x, y = np.mean([frame.point(p) for p in shape.points], axis=0)
+def _draw_label(
+    canvas: Canvas, frame: svg.Frame, shape: scenes.Shape, shapes: Sequence[scenes.Shape]
+) -> None:
+    x, y = (float(v) for v in np.mean([frame.point(p) for p in shape.points], axis=0))
+    if shape.role == "room":
+        canvas.words(x, _free_height(frame, shape, shapes), shape.label, size=13)
+        return
     if shape.role in ("object", "zone"):
-        lowest = min(p[1] for p in shape.points) - shape.radius
-        y = frame.y(lowest) + 13
-    canvas.words(float(x), float(y), shape.label, size=11)
+        y = frame.y(min(p[1] for p in shape.points) - shape.radius) + 13
+    elif (max(p[0] for p in shape.points) - min(p[0] for p in shape.points)) * frame.scale < (
+        6.0 * len(shape.label)
+    ):
+        return  # furniture is named only where the name fits on it
+    canvas.words(x, y + 4 * (shape.role == "furniture"), shape.label, size=11)
+
+
+def _free_height(frame: svg.Frame, room: scenes.Shape, shapes: Sequence[scenes.Shape]) -> float:
+    """Where in a room its name covers the least furniture, in pixels from the top."""
+    xs, ys = ([p[k] for p in room.points] for k in (0, 1))
+    half = 3.8 * len(room.label) / frame.scale
+    middle, letters = (min(xs) + max(xs)) / 2, 14 / frame.scale
+    heights = np.linspace(max(ys) - 1.3 * letters, min(ys) + 0.6 * letters, 9)
+    boxes = [
+        (np.min(s.points, axis=0), np.max(s.points, axis=0))
+        for s in shapes
+        if s.role == "furniture"
+    ]
+
+    def covered(y: float) -> float:
+        low, high = np.array([middle - half, y]), np.array([middle + half, y + letters])
+        both = (np.clip(np.minimum(high, b) - np.maximum(low, a), 0, None) for a, b in boxes)
+        return sum(float(np.prod(extent)) for extent in both)
+
+    return frame.y(min(heights, key=covered))
 
 
 def draw_path(
     canvas: Canvas, frame: svg.Frame, record: EpisodeRecord, path: np.ndarray, slot: int
 ) -> None:
-    """The path of one record (`[T + 1, 2]` world coordinates) with its end mark."""
+    """The path of one record (`[T + 1, 2]` on the map) with its end mark."""
     points = [frame.point(p) for p in path]
     canvas.begin(slot, record.condition)
     canvas.path(points, DOT_EVERY)
@@ -211,3 +236,23 @@ def _draw_scale_bar(canvas: Canvas, frame: svg.Frame, height: float) -> None:
     canvas.line([(x, y - 4), (x, y), (x + length * frame.scale, y)], "ground")
     words = f"{length:g} m" if length >= 1 else f"{100 * length:g} cm"
     canvas.words(x + 6, y - 5, words, size=11, anchor="start")
+
+
+_LEGEND_COLUMN, _LEGEND_ROW = 160, 24
+
+
+def _legend_height(slots: dict[str, int], width: float) -> float:
+    columns = max(1, int(width // _LEGEND_COLUMN))
+    return _LEGEND_ROW * -(-len(slots) // columns) + 8
+
+
+def _draw_legend(canvas: Canvas, slots: dict[str, int], width: float, top: float) -> float:
+    columns = max(1, int(width // _LEGEND_COLUMN))
+    for i, (name, slot) in enumerate(slots.items()):
+        x = 12.0 + _LEGEND_COLUMN * (i % columns)
+        y = top + _LEGEND_ROW * (i // columns + 0.6)
+        canvas.begin(slot, name)
+        canvas.path([(x, y), (x + 26, y)], 2)
+        canvas.end()
+        canvas.words(x + 34, y + 4, name, anchor="start")
+    return _legend_height(slots, width)

@@ -146,73 +146,46 @@ def records() -> list[EpisodeRecord]:
 
 
 def make_rows() -> list[dict[str, Any]]:
-    return [
-        {
-            "condition": "baseline",
-            "n": 40,
-            "success_rate": 0.85,
-            "success_rate_low": 0.71,
-            "success_rate_high": 0.93,
-            "speed": 0.114,
-            "n_errors": 0,
-            "n_unpaired": 0,
-            "dose": 0.0,
-        },
-        {
-            "condition": "fast",
-            "n": 40,
-            "success_rate": 0.775,
-            "success_rate_low": 0.62,
-            "success_rate_high": 0.88,
-            "speed": 0.19,
-            "effect": 0.076,
-            "effect_low": 0.06,
-            "effect_high": 0.092,
-            "success_difference": -0.075,
-            "success_difference_low": -0.18,
-            "success_difference_high": 0.03,
-            "mcnemar_p": 0.25,
-            "dose": 0.12,
-            "n_errors": 1,
-            "n_unpaired": 1,
-        },
-        {
-            "condition": "slow",
-            "n": 40,
-            "success_rate": 0.8,
-            "success_rate_low": 0.65,
-            "success_rate_high": 0.9,
-            "speed": 0.07,
-            "effect": -0.044,
-            "effect_low": -0.055,
-            "effect_high": -0.03,
-            "success_difference": -0.05,
-            "success_difference_low": -0.15,
-            "success_difference_high": 0.05,
-            "mcnemar_p": 0.5,
-            "dose": 0.12,
-            "n_errors": 0,
-            "n_unpaired": 0,
-        },
-        {
-            "condition": "random-matched",
-            "n": 40,
-            "success_rate": 0.6,
-            "success_rate_low": 0.45,
-            "success_rate_high": 0.74,
-            "speed": 0.108,
-            "effect": -0.004,
-            "effect_low": -0.02,
-            "effect_high": 0.012,
-            "success_difference": -0.25,
-            "success_difference_low": -0.4,
-            "success_difference_high": -0.1,
-            "mcnemar_p": 0.0004,
-            "dose": 0.12,
-            "n_errors": 0,
-            "n_unpaired": 0,
-        },
-    ]
+    """What `comparison_rows` gives, with one metric and numbers that are easy to find."""
+    rows = [_row("baseline", 0.85, (0.71, 0.93), 0.114, 0.0)]
+    effects = {
+        "fast": (
+            0.775,
+            (0.62, 0.88),
+            0.19,
+            0.12,
+            (-0.075, -0.18, 0.03),
+            0.25,
+            (0.076, 0.06, 0.092),
+        ),
+        "slow": (0.8, (0.65, 0.9), 0.07, 0.12, (-0.05, -0.15, 0.05), 0.5, (-0.044, -0.055, -0.03)),
+        "random-matched": (
+            *(0.6, (0.45, 0.74), 0.108, 0.12),
+            *((-0.25, -0.4, -0.1), 0.0004, (-0.004, -0.02, 0.012)),
+        ),
+    }
+    for name, (rate, bounds, speed, dose, success, p, effect) in effects.items():
+        row = _row(name, rate, bounds, speed, dose)
+        row |= {"n_pairs": 39, "n_unpaired": 1 if name == "fast" else 0, "mcnemar_p": p}
+        for stem, key, (middle, low, high) in (
+            ("delta_success", "delta_success", success),
+            ("mean_speed", "mean_speed_delta", effect),
+        ):
+            row |= {key: middle, f"{stem}_low": low, f"{stem}_high": high}
+        rows.append(row | {"n_errors": 1 if name == "fast" else 0})
+    return rows
+
+
+def _row(
+    name: str, rate: float, bounds: tuple[float, float], speed: float, dose: float
+) -> dict[str, Any]:
+    columns = ("n_pairs", "n_unpaired", "delta_success", "mcnemar_p", "mean_speed_delta")
+    return {
+        **{"condition": name, "n": 40, "n_errors": 0, "success_rate": rate},
+        **{"success_low": bounds[0], "success_high": bounds[1], "mean_dose": dose},
+        **{"mean_speed": speed, "mean_speed_n": 40},
+        **dict.fromkeys(columns),
+    }
 
 
 @pytest.fixture
