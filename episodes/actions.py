@@ -54,25 +54,29 @@ def check_actions(
     integers = neutral.dtype.kind in "iub"
     if batch.dtype.kind not in ("iu" if integers else "fiu"):
         raise ActionError(f"actions have dtype {batch.dtype}, expected {neutral.dtype}")
-    reasons = {}
     fit = np.repeat(neutral[None], n, axis=0)
-    for slot in np.flatnonzero(active):
-        reason = _reason(batch[slot], space)
-        if reason is None:
-            fit[slot] = batch[slot]
-        else:
-            reasons[int(slot)] = reason
-    return fit, reasons
+    usable = active & _inside(batch, space)
+    fit[usable] = batch[usable]
+    refused = np.flatnonzero(active & ~usable)
+    return fit, {int(slot): _reason(batch[slot], space) for slot in refused}
 
 
-def _reason(action: np.ndarray, space: gym.Space[Any]) -> str | None:
-    """Why `action` is refused, or None. Bounds are compared after rounding to the space's dtype."""
-    if not np.isfinite(action).all():
-        return f"action {action.tolist()} is not finite"
+def _inside(batch: np.ndarray, space: gym.Space[Any]) -> np.ndarray:
+    """bool [n]: finite and within the bounds, compared after rounding to the space's dtype."""
     if isinstance(space, gym.spaces.Box):
-        row = action.astype(space.dtype)
-        inside = bool((row >= space.low).all() and (row <= space.high).all())
+        with np.errstate(over="ignore"):
+            rounded = batch.astype(space.dtype)
+        inside = np.isfinite(batch) & (rounded >= space.low) & (rounded <= space.high)
+    elif isinstance(space, gym.spaces.MultiBinary):
+        inside = (batch == 0) | (batch == 1)
     else:
-        row = action
-        inside = space.contains(row if action.shape else row[()])
-    return None if inside else f"action {action.tolist()} is outside {space}"
+        start, size = (space.start, getattr(space, "n", None))  # type: ignore[attr-defined]
+        size = space.nvec if size is None else size  # type: ignore[attr-defined]
+        inside = (batch >= start) & (batch < start + size)
+    return inside.reshape(len(batch), -1).all(axis=1)
+
+
+def _reason(action: np.ndarray, space: gym.Space[Any]) -> str:
+    """Why `action` is refused."""
+    problem = f"outside {space}" if np.isfinite(action).all() else "not finite"
+    return f"action {action.tolist()} is {problem}"

@@ -6,8 +6,8 @@ everything of the record that is not an array, and the digest of the whole conte
 reader can open the arrays; no pickle is involved. NaN and infinity may occur in arrays, not in the
 header.
 
-Frames are stored by `zlib` at level 1, either as they are or as differences (modulo 256) from the
-frame before, whichever is smaller: differences win when the camera stands still.
+Frames are compressed by `zlib` at level 1. Differences from frame to frame were tried as well: on
+64 x 64 pictures of both worlds they compress worse (by 28 and 41 %) and take no less time.
 """
 
 from __future__ import annotations
@@ -50,15 +50,17 @@ def save_record(record: EpisodeRecord, path: str | Path) -> None:
     for name, array in arrays.items():
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise RecordError(f"{path}: {name} has dtype {array.dtype}; store numbers or booleans")
+    header, frames_digest = _header(record), _frames_digest(record.frames)
     try:
-        header = _header(record)
-        header["digest"] = record_digest(record)
+        header["digest"] = _digest(header, arrays, frames_digest)
     except (TypeError, ValueError) as error:
         raise RecordError(f"{path}: task or receipt is not JSON: {error}") from error
     header["frames"] = None
     tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     if record.frames is not None:
-        header["frames"], tensors["frames"] = _pack_frames(record.frames)
+        shape = list(record.frames.shape)
+        header["frames"] = {"codec": "zlib", "shape": shape, "digest": frames_digest}
+        tensors["frames"] = _packed(record.frames)
     write_atomically(path, save(tensors, metadata={"record": canonical_json(header)}))
 
 
@@ -72,7 +74,7 @@ def load_record(path: str | Path, *, frames: bool = True) -> EpisodeRecord:
     header, arrays, packed = _read(path, frames=frames)
     try:
         how = header["frames"]
-        pixels = None if packed is None else _unpack_frames(how, packed)
+        pixels = None if packed is None else _unpacked(how, packed)
         frames_digest = how["digest"] if how else None
         intact = header["digest"] == _digest(header, arrays, frames_digest)
         intact &= pixels is None or _frames_digest(pixels) == frames_digest
@@ -206,27 +208,15 @@ def _checked_header(path: Path, text: str | None) -> dict[str, Any]:
 # -- frames ----------------------------------------------------------------------------------------
 
 
-def _pack_frames(frames: np.ndarray) -> tuple[dict[str, Json], np.ndarray]:
-    """(how, bytes as uint8 [n_bytes]) for frames uint8 [T + 1, H, W, 3]."""
+def _packed(frames: np.ndarray) -> np.ndarray:
+    """Compressed bytes, uint8 [n_bytes], of frames uint8 [T + 1, H, W, 3]."""
     if frames.dtype != np.uint8:
         raise RecordError(f"frames have dtype {frames.dtype}, expected uint8")
-    differences = frames.copy()
-    differences[1:] -= frames[:-1]  # wraps modulo 256
-    packed = {
-        "zlib": zlib.compress(np.ascontiguousarray(frames).data, 1),
-        "difference-zlib": zlib.compress(differences.data, 1),
-    }
-    codec = min(packed, key=lambda name: len(packed[name]))
-    how = {"codec": codec, "shape": list(frames.shape), "digest": _frames_digest(frames)}
-    return how, np.frombuffer(packed[codec], np.uint8)
+    return np.frombuffer(zlib.compress(np.ascontiguousarray(frames).data, 1), np.uint8)
 
 
-def _unpack_frames(how: Mapping[str, Json], packed: np.ndarray) -> np.ndarray:
-    shape = how["shape"]
-    content = zlib.decompress(packed.tobytes())
-    frames = np.frombuffer(bytearray(content), np.uint8).reshape(shape)
-    if how["codec"] == "difference-zlib":
-        np.cumsum(frames, axis=0, dtype=np.uint8, out=frames)
-    elif how["codec"] != "zlib":
+def _unpacked(how: Mapping[str, Json], packed: np.ndarray) -> np.ndarray:
+    if how["codec"] != "zlib":
         raise ValueError(f"unknown frame codec {how['codec']!r}")
-    return frames
+    content = bytearray(zlib.decompress(packed.data))
+    return np.frombuffer(content, np.uint8).reshape(how["shape"])
