@@ -41,6 +41,7 @@ class Options:
     demos: int = 1200  # expert episodes before the first update
     dagger_rounds: int = 4
     dagger_demos: int = 150  # policy-driven episodes a round
+    dagger_start: float = 0.4  # share of the training before the first round; the last is at 0.85
     noise: float = 0.25
     slots: int = 16
     val_tasks: int = 60
@@ -76,7 +77,7 @@ def train(options: Options) -> Path:
     sampler.add(_collect(envs, world, config, options, round_index=0, log=log, policy=None))
 
     rounds = options.dagger_rounds
-    milestones = [(i + 1) / (rounds + 1.6) for i in range(rounds)]
+    milestones = list(np.linspace(options.dagger_start, 0.85, rounds)) if rounds else []
     losses: list[dict[str, float]] = []
     started = time.perf_counter()
     while (done := _progress(trainer, options, log)) < 1.0:
