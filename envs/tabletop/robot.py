@@ -7,8 +7,10 @@ and contacts are cheap and repeatable.
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
+import shutil
 import tempfile
 import xml.etree.ElementTree as ET
 from functools import lru_cache
@@ -74,12 +76,14 @@ def panda_description(with_meshes: bool = False) -> str:
 
 @lru_cache(maxsize=1)
 def _private_folder() -> Path:
-    import atexit
-    import shutil
+    """A temporary folder of this process, removed when it ends (not when a fork of it does)."""
+    path, owner = tempfile.mkdtemp(prefix="pilotage-tabletop-"), os.getpid()
 
-    path = tempfile.mkdtemp(prefix="pilotage-tabletop-")
-    owner = os.getpid()
-    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(path, ignore_errors=True))
+    def remove() -> None:
+        if os.getpid() == owner:
+            shutil.rmtree(path, ignore_errors=True)
+
+    atexit.register(remove)
     return Path(path)
 
 

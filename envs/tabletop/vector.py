@@ -78,10 +78,10 @@ class TabletopVectorEnv(gym.vector.VectorEnv):
         _check_arguments(n_slots, image_size, supersample, camera_jitter, reward, film_renderer)
         self.num_envs = n_slots
         self.render_mode = render_mode
-        self.single_observation_space = observation_space(
-            image_size, wrist=wrist, expert_actions=expert_actions
-        )
+        observed = observation_space(image_size, wrist=wrist, expert_actions=expert_actions)
+        self.single_observation_space = observed
         self.single_action_space = action_space()
+        self._observation_names = tuple(observed)
         self.observation_space = batch_space(self.single_observation_space, n_slots)
         self.action_space = batch_space(self.single_action_space, n_slots)
         self._expert, self._wrist, self._render_rgb = expert_actions, wrist, render_rgb
@@ -216,7 +216,7 @@ class TabletopVectorEnv(gym.vector.VectorEnv):
             seen["wrist_rgb"] = self._wrist_rgb.copy()
         if self._expert:
             seen["expert_action"] = self._expert_action.copy()
-        return {name: seen[name] for name in self.single_observation_space.spaces}
+        return {name: seen[name] for name in self._observation_names}
 
     def _infos(self) -> dict[str, Any]:
         infos: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The expert: it succeeds, its manner shows in the motion, it recovers, and it says what it does."""
+"""The expert: it succeeds, its manner shows in its motion, it recovers, and its words are true."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def play(physics: TabletopPhysics, task: Task, *, noise: float = 0.0, seed: int 
 
 @pytest.mark.parametrize("family", layout.FAMILIES)
 def test_the_expert_succeeds_in_every_manner(physics: TabletopPhysics, family: str) -> None:
-    for task in make_tasks("test", 6, families=[family], seed=6):
+    for task in make_tasks("test", 4, families=[family], seed=6):
         assert play(physics, task).success, task.instruction
 
 
 @pytest.mark.parametrize("family", layout.FAMILIES)
 def test_it_recovers_from_noise(physics: TabletopPhysics, family: str) -> None:
-    for i, task in enumerate(make_tasks("train", 3, families=[family], manners="none", seed=7)):
+    for i, task in enumerate(make_tasks("train", 2, families=[family], manners="none", seed=7)):
         assert play(physics, task, noise=0.2, seed=i).success, task.instruction
 
 
-@pytest.mark.parametrize(("family", "n"), [("reach", 4), ("push", 3), ("pick_place", 2)])
+@pytest.mark.parametrize(("family", "n"), [("reach", 4), ("push", 2), ("pick_place", 1)])
 def test_speed_words_change_the_speed(physics: TabletopPhysics, family: str, n: int) -> None:
     tasks = make_tasks("train", n, families=[family], manners="none", seed=8)
     speed = {
@@ -85,18 +85,28 @@ def test_height_words_change_how_high_it_carries(physics: TabletopPhysics, famil
         assert top == pytest.approx(expected, abs=0.025)
 
 
+def approach_point(state: TabletopState, task: Task) -> np.ndarray:
+    """Where the hand has to be before it reaches, grasps or pushes, [3] m."""
+    target = state.object_positions[task.goal["object"]]
+    rest = layout.rest_height(task.scene["objects"][task.goal["object"]]["shape"])
+    if task.family == "reach":
+        return target + np.array([0, 0, rest + 0.06])
+    if task.family == "lift":
+        return target + np.array([0, 0, 0.11])
+    way = target[:2] - task.scene["zones"][task.goal["zone"]]["position"]
+    return np.array([*(target[:2] + 0.06 * way / np.linalg.norm(way)), 0.17])
+
+
 @pytest.mark.parametrize("family", ["reach", "push", "lift"])
 @pytest.mark.parametrize(("side", "sign"), [("left", -1), ("right", 1)])
 def test_it_comes_from_the_side_it_was_told(
     physics: TabletopPhysics, family: str, side: str, sign: int
 ) -> None:
-    for task in make_tasks("train", 2, families=[family], manners="none", seed=10):
-        told = reword(task, {"side": side})
-        states = play(physics, told).states
-        target = states[0].object_positions[told.goal["object"]]
-        # The farthest it gets to that side, before it is above the object (or behind it).
-        aside = [sign * (s.ee_position[1] - target[1]) for s in states]
-        assert max(aside) > 0.07
+    for task in make_tasks("train", 3, families=[family], manners="none", seed=10):
+        states = play(physics, reword(task, {"side": side})).states
+        offsets = [s.ee_position - approach_point(states[0], task) for s in states]
+        arrival = next(o for o in offsets if np.linalg.norm(o) < 0.06)
+        assert sign * arrival[1] > 0.5 * np.linalg.norm(arrival)
 
 
 def test_gently_is_slower_only_near_the_object(physics: TabletopPhysics) -> None:
@@ -137,7 +147,7 @@ def test_it_picks_up_again_what_was_taken_away(physics: TabletopPhysics) -> None
 
 def test_it_has_no_memory(physics: TabletopPhysics) -> None:
     """The same state gives the same action, whatever was asked in between."""
-    tasks = make_tasks("train", 5, seed=13)
+    tasks = make_tasks("train", 5, seed=13)[::2]
     states = [play(physics, task).states[::7] for task in tasks]
     first = [[expert(s, t) for s in rows] for t, rows in zip(tasks, states, strict=True)]
     for t, rows, answers in zip(tasks[::-1], states[::-1], first[::-1], strict=True):
