@@ -31,6 +31,7 @@ def preset(world: str, size: str, words: Sequence[str], *, aux_dim: int) -> VLAC
             words=tuple(words),
             with_depth=True,
             image_folds=(4,),
+            vision_width=64,
             proprio_keys=("proprio", "goal"),
             proprio_dim=7,
             n_action_tokens=1,
