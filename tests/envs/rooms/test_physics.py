@@ -73,6 +73,14 @@ def test_goes_through_the_door(physics):
     assert (x, y) == pytest.approx((5.0, 2.0))
 
 
+def test_passes_close_to_a_jamb_untouched(physics):
+    """2 cm clear of the edge of the opening: near, and at first head-on, but never in the way."""
+    start = 2.5 - R - 0.02
+    x, y, touches = _walk(physics, 3.0, start, 0.0, 8, True)
+    assert not any(touches)
+    assert (x, y) == pytest.approx((5.0, start))
+
+
 def test_slides_off_a_jamb_into_the_door(physics):
     """Aimed at the edge of the opening, 1 cm too far out, the round body rolls off into it."""
     x, _, touches = _walk(physics, 3.0, 2.5 - R + 0.01, 0.0, 10, True)

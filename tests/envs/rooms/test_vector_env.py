@@ -12,6 +12,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 from pilotage.envs.rooms import RoomsVectorEnv, make_tasks
+from pilotage.envs.rooms.house import load_house
 
 
 def _only(n, *pairs):
@@ -44,9 +45,12 @@ def _play(n, rounds, tasks):
 
 
 def test_an_episode_does_not_depend_on_slots_or_neighbours():
-    tasks = make_tasks("val", 4, seed=5)
+    tasks = [make_tasks("val", 1, seed=s)[0] for s in (5, 6, 7, 8)]  # four houses
     together = _play(4, [[(0, 0), (1, 1), (2, 2), (3, 3)]], tasks)
-    alone = _play(1, [[(0, 3)], [(0, 1)], [(0, 2)], [(0, 0)]], tasks)
+    # one slot, the house of most bodies first: nothing of it may show in the smaller ones
+    size = [len(load_house(t.scene).bodies) for t in tasks]
+    assert len(set(size)) > 1
+    alone = _play(1, [[(0, i)] for i in sorted(range(4), key=lambda i: -size[i])], tasks)
     mixed = _play(6, [[(5, 2)], [(5, 0), (2, 3)], [(0, 1)]], tasks)
     for other in (alone, mixed):
         for i in range(4):
@@ -185,6 +189,18 @@ def test_step_limit_collision_limit_and_success():
     assert infos["success"].tolist() == [True]
     assert infos["end_reason"] == ["goal_reached"]
     assert rewards[0] == pytest.approx(2.49)
+
+
+@pytest.mark.parametrize(("more", "reached"), [(-0.01, False), (0.01, True)])
+def test_the_success_radius_decides(more, reached):
+    task = make_tasks("train", 1, seed=1)[0]
+    radius = task.shortest_path_length + more
+    env = RoomsVectorEnv(1, image_size=0, success_radius_m=radius)
+    env.reset(options=_only(1, (0, task)))
+    _, _, terminated, _, infos = env.step(np.array([0]))
+    assert terminated[0]
+    assert infos["success"].tolist() == [reached]
+    assert infos["end_reason"] == ["goal_reached" if reached else "agent_stopped"]
 
 
 @pytest.mark.parametrize("bad", [4, -1, 1.5, math.nan, math.inf])
