@@ -178,7 +178,7 @@ class PillowCanvas:
         drawn = self._px(points)
         paper = rgb(PAPER[self._scheme])
         # The baseline is a broad pale line below the others, so that equal paths all stay visible.
-        soft = tuple(round(0.45 * a + 0.55 * b) for a, b in zip(self._color, paper))
+        soft = _blend(self._color, paper, 0.45)
         strokes = [(paper, 5.0), (self._color, 2.5)] if self._slot else [(soft, 6.0)]
         for color, width in strokes:
             self._draw.line(drawn, fill=color, width=round(width * self._zoom), joint="curve")
@@ -203,7 +203,7 @@ class PillowCanvas:
         if solid and role == "zone":
             paper = rgb(PAPER[self._scheme])
             stroke = inside or stroke
-            solid = tuple(round(0.3 * a + 0.7 * b) for a, b in zip(solid, paper))
+            solid = _blend(solid, paper, 0.3)
         return solid, rgb(stroke) if stroke else None, width
 
     def _px(self, points: Points) -> list[tuple[float, float]]:
@@ -211,3 +211,11 @@ class PillowCanvas:
 
     def _box(self, x: float, y: float, r: float) -> list[float]:
         return [v * self._zoom for v in (x - r, y - r, x + r, y + r)]
+
+
+Color = tuple[int, int, int]
+
+
+def _blend(color: Color, ground: Color, share: float) -> Color:
+    r, g, b = (round(share * c + (1 - share) * d) for c, d in zip(color, ground))
+    return r, g, b

@@ -35,8 +35,8 @@ def _walk(task: Task, positions: list[list[float]], condition: str = "baseline")
 def test_map_of_three_steps_has_the_coordinates_worked_out_by_hand(
     task_of: Callable[..., Task],
 ) -> None:
-    # A world without a plan. Points (0,0) (4,0) (4,2); with the margin of 0.3, x is in -0.3..4.3 and
-    # y in -0.3..2.3: 4.6 m wide and 2.6 m high, so 100 px a metre at 460 px, and the picture is 260 px high.
+    # A world without a plan, points (0,0) (4,0) (4,2). With the margin of 0.3, x is in -0.3..4.3
+    # and y in -0.3..2.3: 4.6 m x 2.6 m, so 460 px wide are 100 px a metre and 260 px high.
     # Pixel of (x, y): (100 x + 30, 230 - 100 y).
     record = _walk(task_of(env="grid"), [[0, 0, 0], [4, 0, 0], [4, 2, 0]])
     root = ET.fromstring(topdown.topdown_svg([record], width=460, standalone=True))
