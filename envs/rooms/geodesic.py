@@ -14,12 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numba
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from pilotage.envs.rooms.house import AGENT_HEIGHT_M, AGENT_RADIUS_M, House, Rect
+from pilotage.envs.rooms.plane import (
+    best_anchor,
+    distance_to_nearest,
+    segment_blocked,
+    visible_pairs,
+)
 
 CONTACT_SLACK_M = 0.006  # a body that touches a wall, within the physics' tolerance, is still free
 _ARC_POINTS = 2  # points per right-angled corner: a quarter of an octagon
@@ -70,106 +75,6 @@ def _circle_in_rect(c: tuple[float, float, float], r: Rect) -> bool:
     return r[0] <= x - q and r[1] <= y - q and r[2] >= x + q and r[3] >= y + q
 
 
-@numba.njit(cache=True)
-def _segment_hits_rect(ax, ay, bx, by, x0, y0, x1, y1):  # type: ignore[no-untyped-def]
-    """Whether a segment meets the open rectangle."""
-    lo, hi = 0.0, 1.0
-    for start, move, low, high in ((ax, bx - ax, x0, x1), (ay, by - ay, y0, y1)):
-        if abs(move) < 1e-12:
-            if start <= low or start >= high:
-                return False
-        else:
-            t0, t1 = (low - start) / move, (high - start) / move
-            if t0 > t1:
-                t0, t1 = t1, t0
-            lo, hi = max(lo, t0), min(hi, t1)
-            if lo >= hi:
-                return False
-    return True
-
-
-@numba.njit(cache=True)
-def _segment_near_point(ax, ay, bx, by, px, py, radius):  # type: ignore[no-untyped-def]
-    dx, dy = bx - ax, by - ay
-    length2 = dx * dx + dy * dy
-    t = 0.0
-    if length2 > 0.0:
-        t = min(1.0, max(0.0, ((px - ax) * dx + (py - ay) * dy) / length2))
-    ex, ey = ax + t * dx - px, ay + t * dy - py
-    return ex * ex + ey * ey < radius * radius
-
-
-@numba.njit(cache=True)
-def _segment_blocked(ax, ay, bx, by, rects, circles, r):  # type: ignore[no-untyped-def]
-    """Whether a body of radius r moving from a to b would overlap an obstacle."""
-    lx, hx, ly, hy = min(ax, bx) - r, max(ax, bx) + r, min(ay, by) - r, max(ay, by) + r
-    for k in range(rects.shape[0]):
-        x0, y0, x1, y1 = rects[k, 0], rects[k, 1], rects[k, 2], rects[k, 3]
-        if x0 >= hx or x1 <= lx or y0 >= hy or y1 <= ly:
-            continue
-        if _segment_hits_rect(ax, ay, bx, by, x0 - r, y0, x1 + r, y1):
-            return True
-        if _segment_hits_rect(ax, ay, bx, by, x0, y0 - r, x1, y1 + r):
-            return True
-        if (
-            _segment_near_point(ax, ay, bx, by, x0, y0, r)
-            or _segment_near_point(ax, ay, bx, by, x0, y1, r)
-            or _segment_near_point(ax, ay, bx, by, x1, y0, r)
-            or _segment_near_point(ax, ay, bx, by, x1, y1, r)
-        ):
-            return True
-    for k in range(circles.shape[0]):
-        cx, cy, cr = circles[k, 0], circles[k, 1], circles[k, 2] + r
-        if cx - cr >= hx or cx + cr <= lx or cy - cr >= hy or cy + cr <= ly:
-            continue
-        if _segment_near_point(ax, ay, bx, by, cx, cy, cr):
-            return True
-    return False
-
-
-@numba.njit(cache=True)
-def _clearance(px, py, rects, circles):  # type: ignore[no-untyped-def]
-    """Distance from a point to the nearest obstacle; 0 inside one."""
-    best = 1e9
-    for k in range(rects.shape[0]):
-        dx = max(max(rects[k, 0] - px, px - rects[k, 2]), 0.0)
-        dy = max(max(rects[k, 1] - py, py - rects[k, 3]), 0.0)
-        best = min(best, math.sqrt(dx * dx + dy * dy))
-    for k in range(circles.shape[0]):
-        d = math.hypot(px - circles[k, 0], py - circles[k, 1]) - circles[k, 2]
-        best = min(best, max(d, 0.0))
-    return best
-
-
-@numba.njit(cache=True)
-def _visible_pairs(points, rects, circles, r):  # type: ignore[no-untyped-def]
-    n = points.shape[0]
-    lengths = np.zeros((n, n))
-    for i in range(n):
-        for j in range(i + 1, n):
-            ax, ay, bx, by = points[i, 0], points[i, 1], points[j, 0], points[j, 1]
-            if not _segment_blocked(ax, ay, bx, by, rects, circles, r):
-                d = max(math.hypot(ax - bx, ay - by), 1e-9)
-                lengths[i, j] = d
-                lengths[j, i] = d
-    return lengths
-
-
-@numba.njit(cache=True)
-def _best_anchor(px, py, anchors, costs, rects, circles, r):  # type: ignore[no-untyped-def]
-    """Index and total of the visible anchor with the least |p - anchor| + cost, or (-1, inf)."""
-    n = anchors.shape[0]
-    totals = np.empty(n)
-    for i in range(n):
-        totals[i] = costs[i] + math.hypot(px - anchors[i, 0], py - anchors[i, 1])
-    for i in np.argsort(totals):
-        if totals[i] == np.inf:
-            break
-        if not _segment_blocked(px, py, anchors[i, 0], anchors[i, 1], rects, circles, r):
-            return i, totals[i]
-    return -1, np.inf
-
-
 @dataclass(frozen=True, eq=False)
 class NavGraph:
     """The visibility graph of a house for a body of `radius`."""
@@ -187,14 +92,14 @@ class NavGraph:
 
     def clearance(self, x: float, y: float) -> float:
         """Free distance beyond the body's radius; negative where the body cannot stand."""
-        return float(_clearance(x, y, self.rects, self.circles)) - self.radius
+        return float(distance_to_nearest(x, y, self.rects, self.circles)) - self.radius
 
     def line_free(
         self, a: Sequence[float], b: Sequence[float], margin_m: float = -CONTACT_SLACK_M
     ) -> bool:
         """Whether the body, with `margin_m` around it, can go straight from a to b."""
         r = self.radius + margin_m
-        return not _segment_blocked(a[0], a[1], b[0], b[1], self.rects, self.circles, r)
+        return not segment_blocked(a[0], a[1], b[0], b[1], self.rects, self.circles, r)
 
     def field(self, goals: np.ndarray) -> GoalField:
         """Distances to the nearest of `goals` [g, 2]; ValueError for a goal inside an obstacle."""
@@ -205,7 +110,7 @@ class NavGraph:
         r = self.slack_radius
         zeros = np.zeros(len(goals))
         seen = [
-            _best_anchor(p[0], p[1], goals, zeros, self.rects, self.circles, r) for p in self.points
+            best_anchor(p[0], p[1], goals, zeros, self.rects, self.circles, r) for p in self.points
         ]
         first = np.array([s[1] for s in seen])
         costs = _distances(self.edges, first)
@@ -248,7 +153,7 @@ class GoalField:
         """Index in `anchors` of the shortest path's next corner, and the distance to a goal."""
         g = self.graph
         for r in (g.slack_radius, 0.9 * g.radius, 0.5 * g.radius):
-            k, total = _best_anchor(x, y, self.anchors, self.costs, g.rects, g.circles, r)
+            k, total = best_anchor(x, y, self.anchors, self.costs, g.rects, g.circles, r)
             if k >= 0:
                 return int(k), float(total)
         return -1, math.inf
@@ -274,7 +179,7 @@ class GoalField:
         goals = np.arange(self.n_goals)
         x, y = self.anchors[k]
         g = self.graph
-        i, direct = _best_anchor(
+        i, direct = best_anchor(
             x, y, self.anchors[goals], self.costs[goals], g.rects, g.circles, g.slack_radius
         )
         if len(totals) and totals.min() < direct:
@@ -291,7 +196,7 @@ def _corner_points(rects: np.ndarray, circles: np.ndarray, radius: float) -> np.
     for x0, y0, x1, y1 in rects:
         for x, y, sx, sy in ((x0, y0, -1, -1), (x1, y0, 1, -1), (x1, y1, 1, 1), (x0, y1, -1, 1)):
             beside = ((x + 1e-4 * sx, y - 1e-4 * sy), (x - 1e-4 * sx, y + 1e-4 * sy))
-            if any(_clearance(px, py, rects, circles) == 0.0 for px, py in beside):
+            if any(distance_to_nearest(px, py, rects, circles) == 0.0 for px, py in beside):
                 continue  # another obstacle continues this wall: not a corner of the union
             for k in range(_ARC_POINTS):
                 a = step * (k + 0.5)
@@ -302,14 +207,14 @@ def _corner_points(rects: np.ndarray, circles: np.ndarray, radius: float) -> np.
             a = step * (k + 0.5)
             out.append((cx + far * math.cos(a), cy + far * math.sin(a)))
     points = np.array(out).reshape(-1, 2)
-    free = [_clearance(x, y, rects, circles) >= radius for x, y in points]
+    free = [distance_to_nearest(x, y, rects, circles) >= radius for x, y in points]
     return points[np.array(free, dtype=bool)]
 
 
 def build_graph(rects: np.ndarray, circles: np.ndarray, radius: float) -> NavGraph:
     """The visibility graph of rectangles `[m, 4]` and circles `[k, 3]` for a body of `radius`."""
     points = _corner_points(rects, circles, radius)
-    lengths = _visible_pairs(points, rects, circles, radius - CONTACT_SLACK_M)
+    lengths = visible_pairs(points, rects, circles, radius - CONTACT_SLACK_M)
     return NavGraph(rects, circles, radius, points, csr_matrix(lengths))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pilotage.envs.rooms.furniture import Part
+from pilotage.envs.rooms.catalogue import Part
 from pilotage.envs.rooms.house import House
 
 _MAGIC, _JSON_CHUNK, _BIN_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pilotage.envs.rooms import make_house
-from pilotage.envs.rooms.furniture import Part
+from pilotage.envs.rooms.catalogue import Part
 from pilotage.envs.rooms.glb import part_mesh, write_glb
 from pilotage.envs.rooms.palette import ROOM_COLORS
 
