@@ -142,7 +142,15 @@ def _entry(name: str, folder: Path | None) -> Mapping[str, Any]:
 
         path = Path(name).resolve()
         vector = load_vector(path)
-        return {"interventions": [vector.intervention().to_spec(path.parent)]}
+        spec: dict[str, Any] = {
+            "kind": "add",
+            "site": vector.site,
+            "coefficient": vector.norm,
+            "vector": {"file": str(path), "digest": vector.digest},
+        }
+        if "token_groups" in vector.source:  # steer the tokens that it was measured at
+            spec["selector"] = {"token_groups": vector.source["token_groups"]}
+        return {"interventions": [spec]}
     table = load_table(folder)
     if name not in table:
         near = difflib.get_close_matches(name, table, n=2)
