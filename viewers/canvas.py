@@ -125,8 +125,8 @@ def role_style() -> str:
     return (
         light + "@media(prefers-color-scheme:dark){" + dark + "}" + ".r-zone{fill-opacity:.3}"
         ".path{stroke:var(--k);stroke-width:2.25;stroke-linejoin:round;stroke-linecap:round}"
-        ".path.wide{stroke-width:6;stroke-opacity:.45}"
-        ".halo{stroke:var(--paper);stroke-width:5;stroke-opacity:.75;stroke-linejoin:round}"
+        ".path.wide{stroke-width:8;stroke-opacity:.5}"
+        ".halo{stroke:var(--paper);stroke-width:4;stroke-opacity:.75;stroke-linejoin:round}"
         ".beat{fill:var(--k)}.mark{fill:var(--k);stroke:var(--paper);stroke-width:1}"
         ".mark.hollow{fill:var(--paper);stroke:var(--k);stroke-width:2}"
         ".now{fill:var(--k);stroke:var(--ink);stroke-width:1.5}"
@@ -178,12 +178,17 @@ class PillowCanvas:
         drawn = self._px(points)
         paper = rgb(PAPER[self._scheme])
         # The baseline is a broad pale line below the others, so that equal paths all stay visible.
-        soft = _blend(self._color, paper, 0.45)
-        strokes = [(paper, 5.0), (self._color, 2.5)] if self._slot else [(soft, 6.0)]
+        soft = _blend(self._color, paper, 0.5)
+        strokes = [(paper, 4.0), (self._color, 2.5)] if self._slot else [(soft, 8.5)]
         for color, width in strokes:
             self._draw.line(drawn, fill=color, width=round(width * self._zoom), joint="curve")
         for x, y in points[::dot_every]:
             self._draw.ellipse(self._box(x, y, 2.5), fill=self._color)
+
+    def curve(self, points: Points) -> None:
+        """The line of a condition in a plot, without beats."""
+        width = round(2.5 * self._zoom)
+        self._draw.line(self._px(points), fill=self._color, width=width, joint="curve")
 
     def end_mark(self, x: float, y: float, *, filled: bool, label: str) -> None:
         paper = rgb(PAPER[self._scheme])

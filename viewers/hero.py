@@ -206,7 +206,7 @@ def _speeds(
     for record, speeds in series:
         points = [(frame.x(t), frame.y(float(v))) for t, v in enumerate(scenes.smooth(speeds, 2))]
         canvas.begin(slots[record.condition], record.condition)
-        canvas.path(points, len(points))
+        canvas.curve(points)
         canvas.end()
 
 

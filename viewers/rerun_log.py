@@ -72,6 +72,7 @@ def _write(
 ) -> None:
     stream = rr.RecordingStream(run_name, recording_id=run_name)
     stream.save(name)
+    stream.send_recording_name(run_name)
     layout: dict[str, list[str]] = {}
     count, slots = 0, dict[str, int]()
     for count, record in enumerate(records, start=1):

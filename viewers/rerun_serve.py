@@ -2,6 +2,8 @@
 
 The Python functions of rerun-sdk 0.41 (`serve_grpc`, `serve_web_viewer`) take no address and listen
 on every interface. The program that comes with it has `--bind`: that is what runs here, as a child.
+The viewer's page would ask fonts, release notes and usage statistics of the network; the page is
+therefore handed on by `OfflinePage`, whose content security policy lets it reach this machine only.
 """
 
 from __future__ import annotations
@@ -11,23 +13,74 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
+from urllib.error import HTTPError
 from urllib.parse import quote
+from urllib.request import ProxyHandler, build_opener
 
 from .optional import require
 
 LOOPBACK = "127.0.0.1"
 
 
+class OfflinePage(ThreadingHTTPServer):
+    """Hands on the files of the viewer at `source`, with a policy that forbids other machines."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, source: str, grpc_port: int) -> None:
+        self.source = source
+        self.policy = (
+            "default-src 'self' 'unsafe-inline' 'wasm-unsafe-eval' data: blob:; "
+            f"connect-src 'self' http://{LOOPBACK}:{grpc_port} data: blob:"
+        )
+        super().__init__((LOOPBACK, port), _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: OfflinePage
+
+    def do_GET(self) -> None:
+        try:
+            # No proxy, whatever the environment says: the source is on this machine.
+            with _DIRECT.open(self.server.source + self.path, timeout=60) as answer:
+                status, kind, body = answer.status, answer.headers["Content-Type"], answer.read()
+        except HTTPError as error:
+            status, kind, body = error.code, "text/plain", str(error.reason).encode()
+        except OSError as error:
+            status, kind, body = 502, "text/plain", str(error).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind or "application/octet-stream")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Security-Policy", self.server.policy)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing: the terminal belongs to the caller."""
+
+
+_DIRECT = build_opener(ProxyHandler({}))
+
+
 class Server:
     """A running viewer. Close it, or use it as a context manager."""
 
-    def __init__(self, process: subprocess.Popen[bytes], web_port: int, grpc_port: int) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], web_port: int, source_port: int, grpc_port: int
+    ) -> None:
+        """Not for callers: use `serve`."""
         self.process = process
-        self.web_port = web_port
+        self.source_port = source_port
         self.grpc_port = grpc_port
+        self._page = OfflinePage(web_port, f"http://{LOOPBACK}:{source_port}", grpc_port)
+        self.web_port = int(self._page.server_address[1])
+        self._thread = threading.Thread(target=self._page.serve_forever, daemon=True)
+        self._thread.start()
 
     @property
     def url(self) -> str:
@@ -45,6 +98,8 @@ class Server:
 
     def close(self) -> None:
         """Ends the viewer; the ports are free again afterwards."""
+        self._page.shutdown()
+        self._page.server_close()
         self.process.terminate()
         try:
             self.process.wait(timeout=5)
@@ -69,7 +124,8 @@ def serve(
 ) -> Server:
     """Starts the web viewer on a `.rrd` file, prints its address, and returns once it listens.
 
-    Both servers listen on 127.0.0.1 only, and usage statistics are off.
+    All its servers listen on 127.0.0.1 only, and nothing is asked of the network. They end with
+    the calling process: `serve(path).wait()` keeps them.
 
     Args:
         rrd: a file that `rerun_log.log_run` wrote.
@@ -84,9 +140,9 @@ def serve(
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; write it with rerun_log.log_run first")
     program = _program()
-    web_port, grpc_port = web_port or _free_port(), grpc_port or _free_port()
+    source_port, grpc_port = _free_port(), grpc_port or _free_port()
     command = [program, "--serve-web", "--bind", LOOPBACK, "--port", str(grpc_port)]
-    command += ["--web-viewer-port", str(web_port), "--hide-welcome-screen", str(path)]
+    command += ["--web-viewer-port", str(source_port), "--hide-welcome-screen", str(path)]
     with tempfile.TemporaryFile() as words:
         # CI=1 is how the viewer is told to send no usage statistics without touching its settings.
         process = subprocess.Popen(
@@ -96,7 +152,12 @@ def serve(
             stdout=words,
             stderr=subprocess.STDOUT,
         )
-        server = Server(process, web_port, grpc_port)
+        try:
+            server = Server(process, web_port, source_port, grpc_port)
+        except OSError as error:
+            process.kill()
+            process.wait()
+            raise RuntimeError(f"port {web_port} cannot be used: {error}") from error
         try:
             _wait_until_listening(server, timeout_s)
         except BaseException as error:
@@ -132,7 +193,7 @@ def _free_port() -> int:
 
 def _wait_until_listening(server: Server, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
-    for port in (server.grpc_port, server.web_port):
+    for port in (server.grpc_port, server.source_port):
         while not _listens(port):
             if server.process.poll() is not None:
                 raise TimeoutError(f"it ended with status {server.process.returncode}")

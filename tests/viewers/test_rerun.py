@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
@@ -77,12 +78,17 @@ def test_viewer_listens_on_loopback_only_and_ends(
     recording: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with serve(recording) as server:
-        for port in (server.web_port, server.grpc_port):
+        ports = (server.web_port, server.source_port, server.grpc_port)
+        for port in ports:
             assert listening(port) == {"0100007F"}  # 127.0.0.1 in the byte order of the table
         with urllib.request.urlopen(f"http://127.0.0.1:{server.web_port}/") as answer:
             assert b"rerun" in answer.read().lower()
+            reach = answer.headers["Content-Security-Policy"].split("connect-src")[1].split()
+        assert reach == ["'self'", f"http://127.0.0.1:{server.grpc_port}", "data:", "blob:"]
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://127.0.0.1:{server.web_port}/none")
     assert server.process.poll() is not None
-    assert listening(server.web_port) == set()
+    assert [listening(port) for port in ports] == [set()] * 3
     assert server.url in capfd.readouterr().err
 
 
