@@ -27,13 +27,20 @@ FILM_HEIGHT, FILM_WIDTH = 240, 320
 class TabletopVectorEnv(gym.vector.VectorEnv):
     """A Franka Panda at a table with coloured objects, in n slots that never see each other.
 
-    Action space: Box(-1, 1, (7,)) per slot, see `observations.action_space`. 10 Hz.
-    Observation space: "rgb" uint8 [n, H, W, 3], "proprio" float32 [n, 7], "instruction" n strings;
-        optional "wrist_rgb" and "expert_action".
+    Action space: Box(-1, 1, (7,)) per slot: dx, dy, dz (1.0 is 5 cm), roll, pitch, yaw (1.0 is
+        0.25 rad), gripper (> 0 open, < 0 close, 0 as before). 10 Hz, robot base frame.
+    Observation space: "rgb" uint8 [n, H, W, 3] from the front, "proprio" float32 [n, 7] (see
+        `observations.proprio`), "instruction" n strings; optional "wrist_rgb" and "expert_action".
+    Starting state: that of the task: objects at rest, the hand open above the table.
     Rewards: 1.0 at the step that reaches the goal, else 0; with `reward="progress"` besides the
         metres by which the distance to the goal shrank.
-    Episode end: terminated when the goal holds, truncated after `task.max_steps`.
-    Information: "trace", "end_reason", "success", "env_error", and "narration" with the expert on.
+    Episode end: terminated when the goal holds (see `goals.is_success`), truncated after
+        `task.max_steps`; ended slots stand still until they are reset.
+    Information: "trace" (see `slot.TRACE_SHAPES`), "end_reason", "success", "env_error", and
+        "narration" with the expert on.
+    Determinism: every episode is built in an empty physics world, so its record is a function of
+        task, seed and actions alone. The seed only draws the camera's jitter (and the task, when
+        none is given).
     """
 
     metadata = {  # noqa: RUF012
