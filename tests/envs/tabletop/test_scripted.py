@@ -177,3 +177,24 @@ def test_narration_is_true_to_motion_and_manner(physics: TabletopPhysics) -> Non
             named = [axis[w] for w in words if w in axis and words[1] == "move"]
             if named and np.linalg.norm(way) > 0.006:
                 assert way[named[0][0]] * named[0][1] > 0
+
+
+@pytest.mark.parametrize(
+    ("axis", "sign", "words"),
+    [
+        (0, 1, "i move closer slowly"),  # to the camera
+        (0, -1, "i move away slowly"),
+        (1, 1, "i move right slowly"),  # in the picture
+        (1, -1, "i move left slowly"),
+        (2, 1, "i move up slowly"),
+        (2, -1, "i move down slowly"),
+    ],
+)
+def test_directions_are_named_as_seen_in_the_picture(
+    physics: TabletopPhysics, axis: int, sign: int, words: str
+) -> None:
+    (task,) = make_tasks("train", 1, families=["reach"], manners="none", seed=15)
+    physics.build(task)
+    action = np.zeros(7)
+    action[axis], action[6] = 0.1 * sign, 1.0
+    assert narrate(physics.state(), reword(task, {"speed": "slow"}), action) == words
