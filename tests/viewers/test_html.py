@@ -199,6 +199,15 @@ def test_sprite_sheet_holds_every_frame(tabletop: Callable[..., EpisodeRecord]) 
     assert (thinned.every, thinned.n_frames, thinned.width) == (3, 7, 32)
 
 
+def test_films_as_mp4(tmp_path: Path, records: list[EpisodeRecord]) -> None:
+    pytest.importorskip("av", reason="MP4 needs the extra pilotage[view]")
+    page = Page(write_report(tmp_path / "r.html", title="t", records=records[:2], films="mp4"))
+    sources = [a["src"] or "" for a in page.all("video")]
+    assert [s[:22] for s in sources] == ["data:video/mp4;base64,"] * 2
+    silent = write_report(tmp_path / "s.html", title="t", records=records, films="none")
+    assert "Films were switched off" in Page(silent).words
+
+
 def test_a_run_without_episodes_still_has_a_page(tmp_path: Path) -> None:
     page = Page(write_report(tmp_path / "r.html", title="Empty", records=[]))
     assert "No comparison was computed" in page.words
