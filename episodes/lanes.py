@@ -106,7 +106,7 @@ class Lanes:
             options={"reset_mask": mask, "tasks": [item.task if item else None for item in items]},
         )
         trace = self._trace(infos)
-        self._observations = _merge(self._observations, observations, mask)
+        self._observations = dict(observations)
         frames = self._frames(slots)
         failures: dict[int, Exception | str] = {}
         for slot in slots:
@@ -289,23 +289,6 @@ def _check_world(envs: gym.vector.VectorEnv[Any, Any, Any], agent: Agent) -> Non
             f"agent {agent.agent_id!r} needs observations {sorted(missing)} that the world does "
             f"not give (it gives {sorted(known)}); build the world with expert_actions=True"
         )
-
-
-def _merge(old: dict[str, Any], new: Mapping[str, Any], mask: np.ndarray) -> dict[str, Any]:
-    """The rows of `new` where `mask`, else those of `old`; all of `new` when there is no `old`."""
-    if not old or mask.all():
-        return dict(new)
-    merged: dict[str, Any] = {}
-    for name, values in new.items():
-        if isinstance(values, np.ndarray):
-            rows = np.array(old[name])
-            rows[mask] = values[mask]
-            merged[name] = rows
-        else:
-            merged[name] = tuple(
-                n if fresh else o for o, n, fresh in zip(old[name], values, mask, strict=True)
-            )
-    return merged
 
 
 def _env_error(infos: Mapping[str, Any], slot: int) -> str | None:

@@ -323,6 +323,26 @@ def test_a_world_that_breaks_the_contract_is_an_environment_error(how: str, mess
     for record in run_episodes(world, FakeAgent(), short, [BASELINE]):
         assert record.end == EndReason.ENV_ERROR
         assert message in record.error
+        assert record.n_steps == (4 if how == "past the limit" else 0)
+
+
+def test_what_the_world_does_to_its_arrays_later_does_not_reach_the_record() -> None:
+    class Reusing(FakeVectorEnv):
+        """Answers in the same arrays every time, and overwrites the actions it was given."""
+
+        def step(self, actions: np.ndarray) -> Any:
+            answer = super().step(actions)
+            actions[:] = 0.25
+            kept = getattr(self, "kept", answer)
+            self.kept = kept
+            kept[0]["rgb"][:] = answer[0]["rgb"]
+            for name, values in answer[4]["trace"].items():
+                kept[4]["trace"][name][:] = values
+            infos = answer[4] | {"trace": kept[4]["trace"]}
+            return answer[0] | {"rgb": kept[0]["rgb"]}, *answer[1:4], infos
+
+    records = run_episodes(Reusing(2), FakeAgent(), TASKS, [BASELINE, SLOW])
+    assert digests(records) == digests(play(2))
 
 
 def test_on_error_raise_gives_the_agents_own_exception_with_the_place() -> None:
