@@ -105,7 +105,7 @@ def _assert_depth(depth, distance, where):
     assert error.max() < 8e-3
 
 
-def _tiny_renderer(client, eye, target=TARGET, size=SIZE):
+def _tiny_renderer(client, eye, target=TARGET, size=SIZE, flags=0):
     """Segment (body id) and z-depth by TinyRenderer.
 
     It samples a pixel at its lower left corner instead of its centre, so the projection is moved by
@@ -121,6 +121,7 @@ def _tiny_renderer(client, eye, target=TARGET, size=SIZE):
         view,
         projection,
         renderer=pybullet.ER_TINY_RENDERER,
+        flags=flags,
         physicsClientId=client,
     )
     depth = FAR * NEAR / (FAR - (FAR - NEAR) * np.reshape(buffer, (size, size)))
@@ -279,15 +280,28 @@ PANDA_POSES = [
 
 @pytest.mark.parametrize("pose", PANDA_POSES)
 def test_panda_silhouette(client, pose):
-    """Silhouettes against TinyRenderer's meshes: overlap (IoU) above 0.85 from three sides."""
+    """Against TinyRenderer's meshes, from three sides: silhouettes overlap (IoU) above 0.89, and
+    more than 94 % of the pixels in both show the same link."""
     robot = pybullet.loadURDF("franka_panda/panda.urdf", useFixedBase=True, physicsClientId=client)
     for joint, angle in [*enumerate(pose), (9, 0.03), (10, 0.03)]:
         pybullet.resetJointState(robot, joint, angle, physicsClientId=client)
     shapes = primitives_from_pybullet(client, [robot], shapes={robot: PANDA_PRIMITIVES})
+    shapes.segment_id[:] = [shape.link + 1 for shape in PANDA_PRIMITIVES]
     for eye in [(1.3, 0.8, 0.9), (1.5, 0.0, 0.5), (0.3, -1.4, 0.7)]:
-        mine = _shoot(shapes, eye, (0.25, 0.0, 0.35), 128)[0] >= 0
-        theirs = _tiny_renderer(client, eye, (0.25, 0.0, 0.35), 128)[0] >= 0
-        assert (mine & theirs).sum() / (mine | theirs).sum() > 0.85
+        mine = _shoot(shapes, eye, (0.25, 0.0, 0.35), 128)[0]
+        coded = _tiny_renderer(
+            client,
+            eye,
+            (0.25, 0.0, 0.35),
+            128,
+            flags=pybullet.ER_SEGMENTATION_MASK_OBJECT_AND_LINKINDEX,
+        )[0]
+        theirs = np.where(coded >= 0, coded >> 24, -1)  # body + (link + 1) << 24
+        both = (mine >= 0) & (theirs >= 0)
+        overlap = both.sum() / ((mine >= 0) | (theirs >= 0)).sum()
+        same = (mine == theirs)[both].mean()
+        assert overlap > 0.89
+        assert same > 0.94
 
 
 def test_panda_fingers_open_and_close(client):
