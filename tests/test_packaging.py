@@ -89,8 +89,8 @@ def test_package_is_not_named_like_a_folder() -> None:
 
 
 def tracked_files() -> list[Path]:
-    """Files under version control and new ones that are not ignored; all files without git."""
-    command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
+    """Files under version control (a new one counts once it is added); all files without git."""
+    command = ["git", "ls-files", "-z"]
     try:
         output = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
