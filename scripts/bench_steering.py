@@ -153,7 +153,7 @@ def cost_of_steering(bench: Bench, conditions: dict[str, list[Intervention]]) ->
         for name, per_row in settings.items():
             plain = make(rows, None)
             steerer = Steerer(bench.model, n_rows=rows)
-            for row, interventions in enumerate(per_row):
+            for row, interventions in enumerate(per_row):  # type: ignore[arg-type, var-annotated]
                 steerer.set_row(row, interventions)
             steered = make(rows, steerer)
 

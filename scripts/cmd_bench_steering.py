@@ -108,7 +108,7 @@ def table(records: Sequence[EpisodeRecord], names: Sequence[str]) -> list[dict[s
     }
     finite = np.all([np.isfinite(v) for v in speeds.values()], axis=0)
     speeds = {name: v[finite] for name, v in speeds.items()}
-    base_success = np.mean([by["baseline", i].success for i in whole])
+    base_success = float(np.mean([by["baseline", i].success for i in whole]))
     rows = []
     for name in names:
         group = [by[name, i] for i in whole]

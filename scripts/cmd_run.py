@@ -13,6 +13,7 @@ from pilotage.episodes.loop import Progress, run_episodes
 from pilotage.episodes.manifests import build_manifest
 from pilotage.episodes.runs import RunFolder
 from pilotage.episodes.types import Condition, EpisodeRecord, Task
+from pilotage.episodes.work import Frames
 from pilotage.scripts.opening import load_agent, make_tasks, open_world, progress_bar
 
 
@@ -25,7 +26,7 @@ def play(
     out: Path,
     n_slots: int = 16,
     seed: int = 0,
-    frames: str | int = "all",
+    frames: Frames = "all",
     device: str = "cpu",
     quiet: bool = False,
     world_options: dict[str, Any] | None = None,
@@ -67,6 +68,11 @@ def play(
         envs.close()
 
 
+def _frames(text: str) -> Frames:
+    """ "all", "none" or a number; anything else is refused by the loop."""
+    return int(text) if text.isdigit() else text  # type: ignore[return-value]
+
+
 def _check_distinct(conditions: Sequence[Condition]) -> None:
     names = [c.name for c in conditions]
     twice = sorted({n for n in names if names.count(n) > 1})
@@ -104,7 +110,7 @@ def run(
         out=out,
         n_slots=slots,
         seed=seed,
-        frames=int(frames) if frames.isdigit() else frames,
+        frames=_frames(frames),
         device=device,
         quiet=quiet,
     )

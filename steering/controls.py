@@ -65,7 +65,7 @@ def random_matched_of_width(
             intervention, neurons=torch.from_numpy(chosen), matched_to=intervention, origin=origin
         )
     direction = torch.from_numpy(generator.standard_normal(width))
-    if orthogonal:
+    if orthogonal and intervention.direction is not None:
         target = intervention.direction.double()
         for _ in range(2):  # twice, for full precision
             direction = direction - (direction @ target) / (target @ target) * target

@@ -61,14 +61,16 @@ class Lane:
 
     def set(self, row: int, intervention: Intervention) -> None:
         """Write one row's settings in place."""
-        pairs = [("own", intervention), ("target", intervention.matched_to)]
-        for name, source in pairs[: 2 if self.shape.matched else 1]:
-            if self.shape.n_neurons:
+        pairs = [("own", intervention)]
+        if self.shape.matched and intervention.matched_to is not None:
+            pairs.append(("target", intervention.matched_to))
+        for name, source in pairs:
+            if source.neurons is not None:
                 neurons = source.neurons.to(self.tables["own_neurons"].device)
                 columns = self.site.weight.detach()[:, neurons].T.float()
                 self.tables[f"{name}_neurons"][row].copy_(neurons)
                 self.tables[f"{name}_vectors"][row].copy_(columns)
-            else:
+            elif source.direction is not None:
                 self.tables[name][row].copy_(source.direction)
         self.set_coefficient(row, intervention.coefficient)
 

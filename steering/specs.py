@@ -12,6 +12,7 @@ By hand, "scale" may stand for "coefficient": the coefficient is then scale time
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -101,7 +102,7 @@ def intervention_from_spec(
     if ("coefficient" in spec) == ("scale" in spec):
         raise ValueError("intervention spec: give either 'coefficient' or 'scale'")
     values: dict[str, Any] = {"origin": dict(spec.get("origin", {}))}
-    coefficient = spec.get("coefficient")
+    coefficient = float(spec.get("coefficient", math.nan))  # NaN: not given, "scale" is
     if "vector" in spec:
         vector = _load(spec["vector"], folder, options)
         if vector.site != spec["site"]:
@@ -109,7 +110,7 @@ def intervention_from_spec(
         made = vector.intervention(float(spec.get("scale", 1.0)), kind=spec["kind"])
         values["direction"] = vector.direction
         values["origin"] = values["origin"] or dict(made.origin)
-        coefficient = made.coefficient if coefficient is None else coefficient
+        coefficient = made.coefficient if math.isnan(coefficient) else coefficient
     elif "scale" in spec:
         raise ValueError("intervention spec: 'scale' needs a 'vector'; use 'coefficient'")
     if "neurons" in spec:

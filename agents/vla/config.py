@@ -57,5 +57,7 @@ class VLAConfig:
         unknown = sorted(set(data) - known)
         if unknown:
             raise ValueError(f"unknown fields in the agent's configuration: {unknown}")
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
+        }
         return cls(**values)

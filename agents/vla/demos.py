@@ -138,7 +138,7 @@ def _drive(
 
 def _disturb(action: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
     if action.ndim == 0:
-        return rng.integers(1, 4) if action != 0 and rng.random() < noise else action
+        return np.asarray(rng.integers(1, 4)) if action != 0 and rng.random() < noise else action
     out = action.copy()
     out[:3] += rng.normal(0.0, noise, 3)
     if rng.random() < 0.02:

@@ -15,6 +15,8 @@ class VisionTower(nn.Module):
     (CoordConv, arXiv:1807.03247) let the network say where things are.
     """
 
+    coordinates: torch.Tensor
+
     def __init__(
         self, *, channels: int, image_size: int, width: int, fold: int, d_model: int
     ) -> None:
@@ -40,7 +42,7 @@ class VisionTower(nn.Module):
         axis = torch.linspace(-1.0, 1.0, image_size)
         rows, cols = torch.meshgrid(axis, axis, indexing="ij")
         self.register_buffer("coordinates", torch.stack([rows, cols])[None], persistent=False)
-        self.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
+        nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0

@@ -200,7 +200,7 @@ class TabletopVectorEnv(gym.vector.VectorEnv):
             lane.write(self._proprio[slot], {k: v[slot] for k, v in self._trace.items()})
             self._expert_action[slot] = lane.expert_action
             self._drawing.update(slot)
-            if self._wrist:
+            if self._wrist and lane.state is not None:
                 self._drawing.update_wrist(slot, lane.state.ee_position, lane.state.ee_quaternion)
         if seen and self._render_rgb:
             self._rgb[seen] = self._pictures(seen, "front")
