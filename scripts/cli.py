@@ -46,6 +46,7 @@ def run(
     seed: Seed = 0,
     frames: Annotated[str, typer.Option(help="all, none, or the first K per condition.")] = "8",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    narrate: Annotated[bool, typer.Option("--narrate", help="Record what the agent says.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -65,6 +66,7 @@ def run(
         seed=seed,
         frames=frames,
         device=device,
+        narrate=narrate,
         quiet=quiet,
         as_json=as_json,
     )

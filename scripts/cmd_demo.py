@@ -26,6 +26,7 @@ def demo(*, quick: bool, out: Path, quiet: bool) -> None:
         condition_names=CONDITIONS,
         out=out,
         n_slots=16,
+        narrate=True,
         quiet=quiet,
     )
     show(records, out=out)

@@ -28,13 +28,14 @@ def play(
     seed: int = 0,
     frames: Frames = "all",
     device: str = "cpu",
+    narrate: bool = False,
     quiet: bool = False,
     world_options: dict[str, Any] | None = None,
 ) -> tuple[list[EpisodeRecord], RunFolder]:
     """Play or resume a run in `out`; the records come without frames (those are on disk)."""
     envs = open_world(env, n_slots, for_agent=agent, **(world_options or {}))
     try:
-        policy = load_agent(agent, env, envs, device=device)
+        policy = load_agent(agent, env, envs, device=device, narrate=narrate)
         folder = getattr(policy, "folder", None)
         conditions = [parse_condition(name, folder) for name in condition_names]
         _check_distinct(conditions)
@@ -94,6 +95,7 @@ def run(
     seed: int,
     frames: str,
     device: str,
+    narrate: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -112,6 +114,7 @@ def run(
         seed=seed,
         frames=_frames(frames),
         device=device,
+        narrate=narrate,
         quiet=quiet,
     )
     rows = show(records, out=out, quiet=quiet and not as_json, as_json=as_json)

@@ -34,10 +34,11 @@ PROMPTS = {"fast": "quickly", "slow": "slowly"}
 class Grid:
     """What is tried. Doses are multiples of a vector's natural norm; alphas are activations."""
 
-    doses: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
+    doses: tuple[float, ...] = (0.75, 1.5, 2.5)
     token_groups: tuple[tuple[str, ...] | None, ...] = (("proprio", "action"), None)
-    alphas: tuple[float, ...] = (2.0, 5.0, 10.0, 20.0)
+    alphas: tuple[float, ...] = (3.0, 10.0, 20.0)
     n_neurons: int = 10
+    vector_episodes: int = 48
 
 
 def candidates(vla: Any, concept: str, folder: Path, grid: Grid) -> dict[str, list[dict]]:
@@ -49,6 +50,7 @@ def candidates(vla: Any, concept: str, folder: Path, grid: Grid) -> dict[str, li
         positive=PROMPTS[concept],
         negative="",
         layers=layers,
+        episodes=grid.vector_episodes,
     )
     (folder / "vectors").mkdir(exist_ok=True)
     found: dict[str, list[dict]] = {}
@@ -180,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--agent", type=Path, required=True, help="checkpoint folder")
-    parser.add_argument("--episodes", type=int, default=24)
+    parser.add_argument("--episodes", type=int, default=16)
     args = parser.parse_args(argv)
     print(json.dumps(make_conditions(args.agent, episodes=args.episodes, grid=Grid()), indent=1))
     return 0

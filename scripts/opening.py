@@ -34,7 +34,7 @@ def agent_folder(name: str, world: str) -> Path:
     raise unknown("agent", name, [*SCRIPTED, *shipped], " or a checkpoint folder")
 
 
-def load_vla(name: str, world: str, *, device: str = "cpu") -> Any:
+def load_vla(name: str, world: str, *, device: str = "cpu", narrate: bool = False) -> Any:
     """A `VLAAgent` from a shipped name or a folder; ValueError for one of another world."""
     from pilotage.agents.vla.checkpoint import load_checkpoint
     from pilotage.agents.vla.policy import VLAAgent
@@ -51,11 +51,14 @@ def load_vla(name: str, world: str, *, device: str = "cpu") -> Any:
         name=folder.name,
         weights_sha256=header["weights_sha256"],
         folder=folder,
+        narrate=narrate,
         device=device,
     )
 
 
-def load_agent(name: str, world: str, envs: Any, *, device: str = "cpu") -> Agent:
+def load_agent(
+    name: str, world: str, envs: Any, *, device: str = "cpu", narrate: bool = False
+) -> Agent:
     """Any agent: `expert`, `random`, a shipped VLA or a checkpoint folder."""
     from pilotage.agents.scripted import ExpertAgent, RandomAgent
 
@@ -63,7 +66,7 @@ def load_agent(name: str, world: str, envs: Any, *, device: str = "cpu") -> Agen
         return ExpertAgent()
     if name == "random":
         return RandomAgent(envs.single_action_space)
-    return load_vla(name, world, device=device)
+    return load_vla(name, world, device=device, narrate=narrate)
 
 
 def open_world(name: str, n_slots: int, *, for_agent: str, **options: Any) -> Any:

@@ -128,6 +128,14 @@ class VLAModel(nn.Module):
             "narration": hidden[:, end:].reshape(n_batch, n_told, c.max_narration, c.d_model),
         }
 
+    def next_word(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Ids int64 `[...]` of the likeliest word, or <eos>, behind final states `[..., d]`."""
+        tokenizer = self.tokenizer
+        logits = self.decoder.lm_head(hidden)[..., : tokenizer.first_bin_id].clone()
+        for special in (tokenizer.pad_id, tokenizer.bos_id, tokenizer.say_id, tokenizer.unk_id):
+            logits[..., special] = -torch.inf
+        return logits.argmax(dim=-1)
+
     def token_groups(self, window: Window) -> torch.Tensor:
         """Token groups int8 `[B, S]` of a training batch (`pilotage.steering.tokens`)."""
         c = self.config

@@ -31,6 +31,8 @@ class VLAAgent:
 
     folder: where its checkpoint lies; vector files of conditions are looked up from there.
     rows_per_forward: rows of one forward pass; slots are served in groups of that many.
+    narrate: after each action it also says what it does; the words go into the record, and nothing
+    that acts ever sees them.
     """
 
     observation_needs: frozenset[str] = frozenset()
@@ -43,6 +45,7 @@ class VLAAgent:
         weights_sha256: str,
         folder: Path | None = None,
         rows_per_forward: int = 8,
+        narrate: bool = False,
         device: str = "cpu",
     ) -> None:
         self.model = model.to(device).eval()
@@ -55,6 +58,7 @@ class VLAAgent:
         self.folder = folder
         self.weights_sha256 = weights_sha256
         self.rows_per_forward = rows_per_forward
+        self.narrate = narrate
         self._conditions: dict[str, AgentCondition] = {}
         self._steerer: Steerer | None = None
         self._trace: dict[str, np.ndarray] = {}
@@ -68,6 +72,7 @@ class VLAAgent:
             "agent": self.agent_id,
             "weights_sha256": self.weights_sha256,
             "rows_per_forward": self.rows_per_forward,
+            "narrate": self.narrate,
             "device": self.device.partition(":")[0],
             "torch": torch.__version__,
             "torch_threads": torch.get_num_threads(),
@@ -89,7 +94,7 @@ class VLAAgent:
                 n_layers=c.n_layers,
                 n_rows=rows,
                 n_heads=c.n_heads,
-                capacity=c.max_instruction + c.memory_steps * c.block_size,
+                capacity=self._ring_end + (c.max_narration if self.narrate else 0),
                 head_dim=c.d_model // c.n_heads,
                 device=self.device,
             )
@@ -107,6 +112,7 @@ class VLAAgent:
         self._step = torch.zeros(n_rows, dtype=torch.long, device=self.device)
         self._last_token = torch.full((n_rows,), self.model.tokenizer.pad_id, device=self.device)
         self._slot_condition = [AgentCondition("baseline")] * n_rows
+        self._said: list[list[str]] = [[] for _ in range(n_rows)]
 
     def reset_slot(self, slot: int, task: Task, condition: Condition, seeds: Seeds) -> None:
         del seeds  # greedy decoding draws nothing
@@ -114,6 +120,7 @@ class VLAAgent:
         self._caches[slot // rows].clear_row(slot % rows)
         self._step[slot] = 0
         self._last_token[slot] = self.model.tokenizer.pad_id
+        self._said[slot] = []
         resolved = self._conditions[condition.name]
         self._slot_condition[slot] = resolved
         self._read_instruction(slot, task.instruction)
@@ -195,8 +202,53 @@ class VLAAgent:
                     group, span, state, place, live[:, None], [groups.ACTION], "decode", k
                 )[:, -1]
         self._last_token[span] = torch.where(live, token, self._last_token[span])
+        if self.narrate:
+            self._narrate(group, span, live, block, token)
         self._step[span] += live
         return torch.stack(chosen, dim=1)
+
+    def _narrate(
+        self,
+        group: int,
+        span: slice,
+        live: torch.Tensor,
+        block: torch.Tensor,
+        last_action: torch.Tensor,
+    ) -> None:
+        """Decode one narration a live row, behind its actions; leaves no trace in the cache."""
+        c, tokenizer, cache = self.config, self.model.tokenizer, self._caches[group]
+        end = block + c.block_size
+        place = self._places(end - 1)
+        state = self.model.embed_ids(last_action)[:, None]
+        n = c.n_action_tokens
+        self._feed(
+            group, span, state, (end - 1)[:, None], live[:, None], [groups.ACTION], "decode", n - 1
+        )
+        token = torch.full_like(last_action, tokenizer.say_id)
+        talking, said = live.clone(), []
+        for j in range(c.max_narration - 1):
+            hidden = self._feed(
+                group,
+                span,
+                self.model.embed_ids(token)[:, None],
+                (end + j)[:, None],
+                talking[:, None],
+                [groups.NARRATION],
+                "decode",
+                n + j,
+                places=torch.full_like(end, self._ring_end + j)[:, None],
+            )[:, -1]
+            token = self.model.next_word(hidden)
+            said.append(torch.where(talking, token, tokenizer.eos_id))
+            talking &= token != tokenizer.eos_id
+            if not talking.any():
+                break
+        cache.order[:, self._ring_end :] = -1
+        if not (c.memory_steps > 1 and c.sees_past_actions):
+            cache.order[torch.arange(len(place), device=self.device), place] = -1
+        for row, ids in enumerate(torch.stack(said, dim=1).tolist()):
+            if live[row]:
+                self._said[span.start + row].append(tokenizer.decode(ids))
 
     def _feed_instruction(self, group: int, span: slice, fresh: torch.Tensor) -> None:
         ids = self._instruction[span]
@@ -215,6 +267,7 @@ class VLAAgent:
         kinds: list[int],
         phase: str,
         decode_token: int,
+        places: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """One decoder forward over `[R, Q, d]`; returns the final hidden states `[R, Q, d]`."""
         if self._steerer is not None:
@@ -230,7 +283,7 @@ class VLAAgent:
         c = self.config
         window = (self._step[span] - (c.memory_steps - 1)) * c.block_size * (c.memory_steps > 1)
         mask = self._caches[group].begin(
-            self._places(order),
+            self._places(order) if places is None else places,
             order,
             keep,
             pinned=c.max_instruction,
@@ -243,6 +296,10 @@ class VLAAgent:
             past_key_values=self._caches[group],
             use_cache=True,
         ).last_hidden_state
+
+    @property
+    def _ring_end(self) -> int:
+        return self.config.max_instruction + self.config.memory_steps * self.config.block_size
 
     def _places(self, order: torch.Tensor) -> torch.Tensor:
         """Where a logical position lives: the instruction first, then a ring of blocks."""
@@ -271,11 +328,12 @@ class VLAAgent:
 
     def finish_slot(self, slot: int) -> dict[str, Any]:
         """The steering receipt of the episode; ReceiptMismatch if it contradicts the plan."""
+        told: dict[str, Any] = {"narration": list(self._said[slot])} if self.narrate else {}
         if self._steerer is None or not self._slot_condition[slot].interventions:
-            return {}
+            return told
         receipt = self._steerer.receipt(slot)
         self._steerer.check_receipt(receipt)
-        return receipt
+        return {**receipt, **told}
 
     def close(self) -> None:
         """Remove the steering hooks from the model."""

@@ -17,9 +17,19 @@ from .tiny import tiny_config, tiny_model, tiny_observations, tiny_task
 TEXTS = ["go left", "go to the red cube slowly", "right"]
 
 
-def _play(model: VLAModel, observations: list[dict], texts: list[str], order: list[int]):
-    """Bins int64 [n, T, K] and final hidden logits of an agent with slots in `order`."""
-    agent = VLAAgent(model, name="tiny", weights_sha256="0" * 64, rows_per_forward=4)
+def _play(
+    model: VLAModel,
+    observations: list[dict],
+    texts: list[str],
+    order: list[int],
+    *,
+    narrate: bool = False,
+    said: list | None = None,
+) -> np.ndarray:
+    """Bins int64 [n, T, K] of an agent with slots in `order`; its narrations go into `said`."""
+    agent = VLAAgent(
+        model, name="tiny", weights_sha256="0" * 64, rows_per_forward=4, narrate=narrate
+    )
     agent.prepare([BASELINE], len(order))
     for slot, i in enumerate(order):
         agent.reset_slot(slot, tiny_task(i, texts[i]), BASELINE, Seeds(0, 0, 0))
@@ -31,6 +41,8 @@ def _play(model: VLAModel, observations: list[dict], texts: list[str], order: li
         }
         agent.act(rows, np.ones(len(order), bool))
         bins.append(agent.step_trace()["action_bins"].astype(np.int64))
+    if said is not None:
+        said += [agent.finish_slot(slot)["narration"] for slot in range(len(order))]
     return np.stack(bins, axis=1)
 
 
@@ -107,3 +119,38 @@ def test_a_slot_does_not_depend_on_its_neighbours(memory_steps: int) -> None:
     for order in ([2, 0, 1], [1], [2, 1, 0, 0, 1, 2, 0]):
         alone = _play(model, observations, TEXTS, order)
         np.testing.assert_array_equal(alone, together[order])
+
+
+@pytest.mark.parametrize(("memory_steps", "past_actions"), [(1, True), (3, True), (3, False)])
+def test_an_agent_that_speaks_acts_the_same(memory_steps: int, past_actions: bool) -> None:
+    config = tiny_config(memory_steps=memory_steps, sees_past_actions=past_actions)
+    model = tiny_model(config)
+    observations = tiny_observations(config, TEXTS, n_steps=8)
+    said: list[list[str]] = []
+    silent = _play(model, observations, TEXTS, [0, 1, 2])
+    speaking = _play(model, observations, TEXTS, [0, 1, 2], narrate=True, said=said)
+    np.testing.assert_array_equal(speaking, silent)
+    assert [len(texts) for texts in said] == [8, 8, 8]
+    alone: list[list[str]] = []
+    _play(model, observations, TEXTS, [1], narrate=True, said=alone)
+    assert alone[0] == said[1]
+
+
+@pytest.mark.parametrize(("memory_steps", "past_actions"), [(1, True), (6, False), (6, True)])
+def test_narration_agrees_with_the_training_forward(memory_steps: int, past_actions: bool) -> None:
+    config = tiny_config(memory_steps=memory_steps, sees_past_actions=past_actions)
+    model = tiny_model(config, seed=2)
+    observations = tiny_observations(config, TEXTS, n_steps=4)
+    said: list[list[str]] = []
+    bins = _play(model, observations, TEXTS, [0, 1, 2], narrate=True, said=said)
+    tokenizer = model.tokenizer
+    for row, texts in enumerate(said):
+        spoken = texts[-1]
+        window = _window(model, observations, TEXTS, bins)
+        ids = [tokenizer.say_id, *(tokenizer.encode(spoken) if spoken else [])]
+        ids = (ids + [tokenizer.eos_id] * config.max_narration)[: config.max_narration]
+        window.narration = torch.tensor(ids).expand(3, 2, -1).clone()
+        window.narration_step = torch.full((3, 2), 3)
+        states = model(window)["narration"][row, 0]
+        best = model.next_word(states).tolist()
+        assert tokenizer.decode(best[: config.max_narration - 1]) == spoken
