@@ -64,7 +64,7 @@ td .ci{display:block;color:var(--muted);font-size:.8rem}
 .up{color:var(--good);font-weight:700}
 .down{color:var(--bad);font-weight:700}
 .warn{color:var(--bad);font-weight:600}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:20px;
+.figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr));gap:20px;
   margin-top:14px}
 figure{margin:0;padding:16px 18px 12px}
 figcaption{font-size:.88rem;color:var(--muted);margin-top:6px}

@@ -111,6 +111,11 @@ def test_batch_rows_may_be_any_of_the_steerer_rows(llama: LlamaForCausalLM) -> N
             assert torch.equal(llama(tokens).logits, together)
         begin(steerer, groups(3, 7) * 0, rows=[3, 7, 1])
         assert torch.allclose(llama(tokens[2:5]).logits, together[2:5], atol=1e-4)
+        steerer.set_coefficient(7, 0, 0.3)
+        begin(steerer, groups(3, 7) * 0, rows=[3, 7, 1])
+        weaker = {0: [mixed[3][0].with_coefficient(0.3)]}
+        alone = steered_logits(llama, tokens[3:4], weaker)
+        assert torch.allclose(llama(tokens[2:5]).logits[1], alone[0], atol=1e-4)
         steerer.set_coefficient(3, 0, 0.0)
         steerer.set_coefficient(3, 1, 0.0)
         begin(steerer, groups(3, 7) * 0, rows=[3, 7, 1])
