@@ -48,9 +48,13 @@ def check_actions(
     n = len(active)
     neutral = neutral_action(space)
     batch = np.asarray(actions)
-    if batch.shape != (n, *neutral.shape):
+    if batch.ndim == 0 or batch.dtype.kind not in "biufcUS":
+        raise ActionError(f"actions are {actions!r}, expected an array {[n, *neutral.shape]}")
+    if batch.shape[1:] != neutral.shape:
         row = list(neutral.shape)
         raise ActionError(f"actions have shape {list(batch.shape)[1:]} per slot, expected {row}")
+    if len(batch) != n:
+        raise ActionError(f"actions have {len(batch)} rows, expected {n}")
     integers = neutral.dtype.kind in "iub"
     if batch.dtype.kind not in ("iu" if integers else "fiu"):
         raise ActionError(f"actions have dtype {batch.dtype}, expected {neutral.dtype}")
