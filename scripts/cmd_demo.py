@@ -17,7 +17,7 @@ def demo(*, quick: bool, out: Path, quiet: bool) -> None:
     """Paired episodes on held-out tabletop tasks under `CONDITIONS`; a table and a page."""
     started = time.perf_counter()
     n = 4 if quick else 12
-    tasks = make_tasks("tabletop", "test", n, families=["reach", "push"], manners="none")
+    tasks = make_tasks("tabletop", "test", n, families=["reach", "lift"], manners="none")
     print(f"{n} held-out tasks x {len(CONDITIONS)} conditions, side by side in one batch")
     records, run = play(
         env="tabletop",
