@@ -332,6 +332,9 @@ def test_receipt_starts_anew_for_each_episode_of_a_row(llama: LlamaForCausalLM) 
         begin(steerer, layout)
         llama(tokens)
         second, other = steerer.receipt(0), steerer.receipt(1)
+    for receipt in (first, second, other):
+        steerer.check_receipt(receipt)
+    assert second["forwards"] == {"prefill": 1, "decode": 0}
     assert [r["interventions"][0]["edited_tokens"]["prefill"] for r in (first, second, other)] == [
         18,
         6,

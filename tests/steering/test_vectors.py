@@ -156,9 +156,9 @@ def test_damaged_files_are_refused(llama: LlamaForCausalLM, tmp_path: Path) -> N
         with pytest.raises(ArtefactError, match=r"broken\.safetensors is damaged"):
             load_vector(broken)
     flipped = bytearray(data)
-    flipped[-1] ^= 1
+    flipped[-4] ^= 1  # the last bit of the last number
     broken.write_bytes(bytes(flipped))
-    with pytest.raises(ArtefactError, match="broken"):
+    with pytest.raises(ArtefactError, match=r"broken.*do not match the digest"):
         load_vector(broken)
     save_file({"direction": unit(32, 1)}, broken)
     with pytest.raises(ArtefactError, match="no Pilotage header"):
