@@ -11,6 +11,7 @@ CPU it is processor time, so that other programs on the machine count less.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import platform
 import time
@@ -24,6 +25,7 @@ from torch import nn
 from pilotage.steering import Intervention, Steerer, random_matched
 
 Forward = Callable[[], Any]
+Timed = tuple[Forward, Steerer | None]
 
 
 def make_model(args: argparse.Namespace) -> nn.Module:
@@ -85,7 +87,7 @@ class Bench:
             self._forward(
                 ids[:, :1], groups, "decode", steerer, past_key_values=cache, use_cache=True
             )
-            cache.crop(self.args.tokens)
+            cache.crop(-1)
 
         return step
 
@@ -104,8 +106,13 @@ class Bench:
             steerer.begin(slice(0, rows), groups, phase, 0, steps, live)
         self.model(ids, logits_to_keep=1, **options)
 
-    def seconds(self, forward: Forward) -> float:
-        """Seconds of one call: processor time on a CPU, the device waited for on CUDA."""
+    def seconds(self, forward: Forward, steerer: Steerer | None) -> float:
+        """Seconds of one call; the Steerer, if any, is attached before and removed after."""
+        with steerer or contextlib.nullcontext():
+            return self._seconds(forward)
+
+    def _seconds(self, forward: Forward) -> float:
+        """Processor time on a CPU; on CUDA the device is waited for."""
         if self.args.device.startswith("cuda"):
             start = time.perf_counter()
             forward()
@@ -116,15 +123,15 @@ class Bench:
         return time.process_time() - start
 
 
-def paired(bench: Bench, plain: Forward, other: Forward, repeats: int) -> dict[str, float]:
-    """Seconds of both, and the ratio other / plain inside alternating pairs."""
-    for forward in (plain, other, plain, other):
-        forward()
-    times = np.empty((repeats, 2))
-    for i in range(repeats):
+def paired(bench: Bench, plain: list[Timed], other: list[Timed], repeats: int) -> dict[str, float]:
+    """Seconds of both, each a list of forwards, and other / plain in alternating pairs."""
+    times = np.empty((repeats + 2, 2))
+    for i in range(repeats + 2):
         order = (0, 1) if i % 2 == 0 else (1, 0)
         for which in order:
-            times[i, which] = bench.seconds((plain, other)[which])
+            parts = (plain, other)[which]
+            times[i, which] = sum(bench.seconds(forward, steerer) for forward, steerer in parts)
+    times = times[2:]  # without the first two, which warm up
     ratios = times[:, 1] / times[:, 0]
     low, middle, high = np.percentile(ratios, [10, 50, 90])
     return {
@@ -151,17 +158,11 @@ def cost_of_steering(bench: Bench, conditions: dict[str, list[Intervention]]) ->
     for phase in ("prefill", "decode") if chosen == "both" else (chosen,):
         make = getattr(bench, phase)
         for name, per_row in settings.items():
-            plain = make(rows, None)
             steerer = Steerer(bench.model, n_rows=rows)
             for row, interventions in enumerate(per_row):  # type: ignore[arg-type, var-annotated]
                 steerer.set_row(row, interventions)
-            steered = make(rows, steerer)
-
-            def inside(steerer: Steerer = steerer, steered: Forward = steered) -> None:
-                with steerer:
-                    steered()
-
-            results[f"{phase}: {name}"] = paired(bench, plain, inside, bench.args.repeats)
+            plain, steered = [(make(rows, None), None)], [(make(rows, steerer), steerer)]
+            results[f"{phase}: {name}"] = paired(bench, plain, steered, bench.args.repeats)
     return results
 
 
@@ -172,23 +173,13 @@ def one_batch_against_runs(
     steerer = Steerer(bench.model, n_rows=len(conditions))
     for row, interventions in enumerate(conditions.values()):
         steerer.set_row(row, interventions)
-    together = bench.decode(len(conditions), steerer)
-    singles = []
+    together: list[Timed] = [(bench.decode(len(conditions), steerer), steerer)]
+    singles: list[Timed] = []
     for interventions in conditions.values():
         single = Steerer(bench.model, n_rows=1)
         single.set_row(0, interventions)
-        singles.append((single, bench.decode(1, single)))
-
-    def batch() -> None:
-        with steerer:
-            together()
-
-    def one_by_one() -> None:
-        for single, step in singles:
-            with single:
-                step()
-
-    return paired(bench, batch, one_by_one, bench.args.repeats)
+        singles.append((bench.decode(1, single), single))
+    return paired(bench, together, singles, bench.args.repeats)
 
 
 def main() -> None:
