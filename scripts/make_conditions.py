@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from pilotage.episodes.loop import run_episodes
 from pilotage.episodes.metrics import episode_metrics
 from pilotage.episodes.types import BASELINE, Condition, EpisodeRecord
 from pilotage.scripts.cmd_read import concept_ids, mean_difference_vectors
-from pilotage.scripts.opening import load_vla, make_tasks, open_world
+from pilotage.scripts.opening import load_vla, make_tasks, open_world, progress_bar
 from pilotage.steering.projection import search
 from pilotage.steering.vectors import save_vector
 
@@ -108,8 +107,8 @@ def measure(records: Sequence[EpisodeRecord]) -> dict[str, dict[str, float]]:
 def choose(
     results: dict[str, dict[str, float]], names: Sequence[str], prompt: str
 ) -> tuple[str, float]:
-    """The candidate with the largest share of the prompt's effect (counted up to 1), less ten
-    times what it falls short of 97 % of the baseline's success; and its share."""
+    """The candidate with the largest share of the prompt's effect (counted up to 1), less the share
+    of the baseline's success that it loses; and its share."""
     base = results["baseline"]
     effect = results[prompt]["speed"] - base["speed"]
 
@@ -117,39 +116,41 @@ def choose(
         return (results[name]["speed"] - base["speed"]) / effect
 
     def score(name: str) -> float:
-        lost = max(0.0, 0.97 - results[name]["success"] / max(base["success"], 1e-9))
-        return min(share(name), 1.0) - 10 * lost
+        lost = max(0.0, 1.0 - results[name]["success"] / max(base["success"], 1e-9))
+        return min(share(name), 1.0) - lost
 
     best = max(names, key=score)
     return best, share(best)
 
 
-def make_conditions(folder: Path, *, episodes: int, grid: Grid) -> dict[str, Any]:
-    """Search on val, write `conditions.json`; returns its table."""
+def make_conditions(
+    folder: Path, *, episodes: int, grid: Grid, measured: Path | None = None
+) -> dict[str, Any]:
+    """Search on val, write `conditions.json`; returns its table.
+
+    measured: a JSON file for the grid's results; if it exists nothing is played again.
+    """
     vla = load_vla(str(folder), "tabletop")
-    tasks = make_tasks(
-        "tabletop", "val", episodes, seed=5, families=["reach", "push", "lift"], manners="none"
-    )
     specs: dict[str, tuple[str, list[dict]]] = {}
     for concept in PROMPTS:
         for name, spec in candidates(vla, concept, folder, grid).items():
             specs[f"{concept}: {name}"] = (concept, spec)
         for name, spec in clamp_candidates(vla, concept, grid).items():
             specs[f"{concept}-clamp: {name}"] = (f"{concept}-clamp", spec)
-    conditions = [BASELINE]
-    conditions += [Condition(f"{c}:prompt", {"prompt_suffix": w}) for c, w in PROMPTS.items()]
-    conditions += [Condition(n, {"interventions": spec}) for n, (_, spec) in specs.items()]
-    envs = open_world("tabletop", 16, for_agent="nano")
-    started = time.perf_counter()
-    records = run_episodes(envs, vla, tasks, conditions, frames="none", keep_frames=False)
-    envs.close()
-    results = measure(records)
+    if measured is not None and measured.is_file():
+        results = json.loads(measured.read_text())
+        missing = sorted(set(specs) - set(results))
+        if missing:
+            raise ValueError(f"{measured} lacks the candidates {missing[:3]}; measure again")
+    else:
+        results = play_grid(vla, specs, episodes)
+    if measured is not None:
+        measured.write_text(json.dumps(results, indent=1) + "\n")
     for name, row in results.items():
         print(f"{row['success']:.3f} {row['speed']:.4f}  {name}", file=sys.stderr)
     table: dict[str, Any] = {
         "_made_by": "python -m pilotage.scripts.make_conditions",
         "_val_episodes": episodes,
-        "_seconds": round(time.perf_counter() - started),
     }
     base = results["baseline"]["speed"]
     for concept, word in PROMPTS.items():
@@ -170,6 +171,32 @@ def make_conditions(folder: Path, *, episodes: int, grid: Grid) -> dict[str, Any
     return table
 
 
+def play_grid(
+    vla: Any, specs: dict[str, tuple[str, list[dict]]], episodes: int
+) -> dict[str, dict[str, float]]:
+    """Success and speed on plain val tasks: baseline, the prompts, and every candidate."""
+    tasks = make_tasks(
+        "tabletop", "val", episodes, seed=5, families=["reach", "push", "lift"], manners="none"
+    )
+    conditions = [BASELINE]
+    conditions += [Condition(f"{c}:prompt", {"prompt_suffix": w}) for c, w in PROMPTS.items()]
+    conditions += [Condition(n, {"interventions": spec}) for n, (_, spec) in specs.items()]
+    envs = open_world("tabletop", 16, for_agent="nano")
+    bar, move = progress_bar(len(tasks) * len(conditions), "grid on val", quiet=False)
+    with bar:
+        records = run_episodes(
+            envs,
+            vla,
+            tasks,
+            conditions,
+            frames="none",
+            keep_frames=False,
+            progress=lambda p: move(p.n_played),
+        )
+    envs.close()
+    return measure(records)
+
+
 def _keep_only_used(folder: Path, table: dict[str, Any]) -> None:
     entries = [e for e in table.values() if isinstance(e, dict)]
     used = {s["vector"]["file"] for e in entries for s in e["interventions"] if "vector" in s}
@@ -183,8 +210,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--agent", type=Path, required=True, help="checkpoint folder")
     parser.add_argument("--episodes", type=int, default=16)
+    parser.add_argument("--measured", type=Path, help="JSON of the grid; read if it exists")
     args = parser.parse_args(argv)
-    print(json.dumps(make_conditions(args.agent, episodes=args.episodes, grid=Grid()), indent=1))
+    table = make_conditions(args.agent, episodes=args.episodes, grid=Grid(), measured=args.measured)
+    print(json.dumps(table, indent=1))
     return 0
 
 

@@ -39,6 +39,7 @@ class Options:
     updates: int = 9000
     minutes: float = 0.0  # time budget; the schedule ends with it (0: only `updates` counts)
     demos: int = 1200  # expert episodes before the first update
+    starts: int = 0  # further scenes, of which only the first steps are played: cheap variety
     dagger_rounds: int = 4
     dagger_demos: int = 150  # policy-driven episodes a round
     dagger_start: float = 0.4  # share of the training before the first round; the last is at 0.85
@@ -49,6 +50,7 @@ class Options:
     threads: int = 1
     learning_rate: float = 1e-3
     batch_windows: int = 16
+    window_steps: int = 8  # env steps a window holds, in worlds without memory
 
 
 def train(options: Options) -> Path:
@@ -65,7 +67,7 @@ def train(options: Options) -> Path:
     train_config = TrainConfig(
         n_updates=options.updates,
         batch_windows=options.batch_windows,
-        window_steps=8 if config.memory_steps == 1 else config.memory_steps,
+        window_steps=options.window_steps if config.memory_steps == 1 else config.memory_steps,
         narrations_per_window=2 if config.memory_steps == 1 else 6,
         learning_rate=options.learning_rate,
         seed=options.seed,
@@ -75,6 +77,9 @@ def train(options: Options) -> Path:
     sampler = WindowSampler(config, train_config, model)
     envs = world.make_envs(options.slots)
     sampler.add(_collect(envs, world, config, options, round_index=0, log=log, policy=None))
+
+    if options.starts:
+        sampler.add(_collect(envs, world, config, options, round_index=99, log=log, policy=None))
 
     rounds = options.dagger_rounds
     milestones = list(np.linspace(options.dagger_start, 0.85, rounds)) if rounds else []
@@ -124,11 +129,13 @@ def _collect(
     policy: VLAAgent | None,
 ) -> list[Demo]:
     started = time.perf_counter()
+    only_starts = round_index == 99
     n = options.demos if policy is None else options.dagger_demos
+    n = options.starts if only_starts else n
     tasks: list[Task] = world.train_tasks(n, options.seed * 1000 + round_index)
 
     def tell(done: int) -> None:
-        if done % 100 == 0:
+        if done % 500 == 0:
             log.write({"collected": done, "seconds": round(time.perf_counter() - started, 1)})
 
     demos = collect(
@@ -139,7 +146,7 @@ def _collect(
             noise=options.noise,
             policy=policy,
             policy_share=0.0 if policy is None else 1.0,
-            max_steps=world.max_collect_steps,
+            max_steps=options.window_steps if only_starts else world.max_collect_steps,
             hasten=world.hasten,
         ),
         aux_targets=world.aux_targets,
