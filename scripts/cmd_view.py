@@ -15,7 +15,9 @@ def write_html(run: RunFolder, out: Path | None = None) -> Path:
     """The report of a run; by default `report.html` in its folder."""
     from pilotage.viewers.html import write_report
 
-    rows = rows_of(list(run.records(frames=False)))
+    order = [condition["name"] for condition in run.manifest["conditions"]]
+    records = sorted(run.records(frames=False), key=lambda r: order.index(r.condition))
+    rows = rows_of(records)
     return write_report(
         out or run.path / "report.html",
         title=f"Pilotage: {run.path.name}",

@@ -25,13 +25,37 @@ def rows_of(records: Sequence[EpisodeRecord]) -> list[dict[str, Any]]:
     return comparison_rows(compare(records, baseline))
 
 
-def brief_columns(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The columns that fit a terminal."""
-    always = ["condition", "n", "n_errors", "success_rate", "success_low", "success_high"]
-    paired = ["n_pairs", "delta_success", "mcnemar_p", "mean_dose"]
-    speed = ["mean_speed", "mean_speed_relative", "mean_speed_low", "mean_speed_high"]
-    other = ["spl", "spl_delta", "ne", "osr", "steps"]
-    return [c for c in (*always, *paired, *speed, *other) if c in rows[0]]
+def brief_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """The comparison in columns that fit a terminal of 100 characters; summary.csv has them all."""
+    metric = "mean_speed" if "mean_speed" in rows[0] else "spl"
+    brief = []
+    for row in rows:
+        paired = row.get("delta_success") is not None
+        brief.append(
+            {
+                "condition": row["condition"],
+                "n": str(row["n"]),
+                "errors": str(row["n_errors"]),
+                "success (95 %)": _span(row, "success_rate", "success_low", "success_high"),
+                "p": f"{row['mcnemar_p']:.2g}" if paired else "",
+                metric: _number(row.get(metric)),
+                "change (95 %)": _span(row, f"{metric}_delta", f"{metric}_low", f"{metric}_high")
+                if paired
+                else "",
+                "dose": _number(row["mean_dose"]) if row["mean_dose"] else "",
+            }
+        )
+    return brief
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _span(row: dict[str, Any], middle: str, low: str, high: str) -> str:
+    if row.get(middle) is None:
+        return ""
+    return f"{row[middle]:.3f} ({row[low]:.3f}, {row[high]:.3f})"
 
 
 def show(
@@ -47,5 +71,8 @@ def show(
     if not quiet and not as_json:
         from rich.console import Console
 
-        Console().print(to_rich(rows, brief_columns(rows), title=str(out)))
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=110)
+        console.print(to_rich(brief_rows(rows), title=str(out)))
     return rows

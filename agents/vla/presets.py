@@ -22,7 +22,7 @@ def preset(world: str, size: str, words: Sequence[str], *, aux_dim: int) -> VLAC
             image_keys=("rgb", "wrist_rgb"),
             image_folds=(2, 4),
             vision_width=64,
-            max_instruction=26,
+            max_instruction=34,
             aux_dim=aux_dim,
         )
     elif world == "rooms":
