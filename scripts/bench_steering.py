@@ -123,7 +123,9 @@ class Bench:
         return time.process_time() - start
 
 
-def paired(bench: Bench, plain: list[Timed], other: list[Timed], repeats: int) -> dict[str, float]:
+def paired(
+    bench: Bench, plain: Sequence[Timed], other: Sequence[Timed], repeats: int
+) -> dict[str, float]:
     """Seconds of both, each a list of forwards, and other / plain in alternating pairs."""
     times = np.empty((repeats + 2, 2))
     for i in range(repeats + 2):
