@@ -16,7 +16,7 @@ CONDITIONS = ("baseline", "fast", "fast:random-matched", "fast:prompt", "slow", 
 def demo(*, quick: bool, out: Path, quiet: bool) -> None:
     """Paired episodes on held-out tabletop tasks under `CONDITIONS`; a table and a page."""
     started = time.perf_counter()
-    n = 4 if quick else 12
+    n = 2 if quick else 8
     tasks = make_tasks("tabletop", "test", n, families=["reach", "lift"], manners="none")
     print(f"{n} held-out tasks x {len(CONDITIONS)} conditions, side by side in one batch")
     records, run = play(
