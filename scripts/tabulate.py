@@ -73,6 +73,6 @@ def show(
 
         console = Console()
         if not console.is_terminal:
-            console = Console(width=110)
+            console = Console(width=124)
         console.print(to_rich(brief_rows(rows), title=str(out)))
     return rows
