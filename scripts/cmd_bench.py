@@ -12,6 +12,7 @@ from pilotage.episodes.statistics import paired_bootstrap, wilson_interval
 from pilotage.episodes.types import EpisodeRecord
 from pilotage.scripts.cmd_run import play
 from pilotage.scripts.opening import make_tasks
+from pilotage.scripts.tabulate import show_rows
 
 NAV_METRICS = ("spl", "soft_spl", "osr", "ne", "tl", "ndtw", "sdtw", "cls", "collisions", "steps")
 
@@ -53,13 +54,8 @@ def nav(
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
-        from rich.console import Console
-
-        from pilotage.episodes.tables import to_markdown, to_rich
-
         title = f"{env} {split}, {len(tasks)} tasks, success within {success_radius_m} m"
-        Console(width=160).print(to_rich(rows, title=title))
-        (out / "nav.md").write_text(to_markdown(rows))
+        show_rows(rows, title, out / "nav.md", width=160)
     return rows
 
 

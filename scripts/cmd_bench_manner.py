@@ -13,6 +13,7 @@ from pilotage.episodes.statistics import wilson_interval
 from pilotage.episodes.types import EpisodeRecord
 from pilotage.scripts.cmd_run import play
 from pilotage.scripts.opening import make_tasks
+from pilotage.scripts.tabulate import show_rows
 
 SPEEDS = (None, "fast", "slow")
 
@@ -50,13 +51,8 @@ def manner(
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
-        from rich.console import Console
-
-        from pilotage.episodes.tables import to_markdown, to_rich
-
         title = f"{agent}, tabletop {split}: success and speed by manner word"
-        Console(width=160).print(to_rich(rows, title=title))
-        (out / "manner.md").write_text(to_markdown(rows))
+        show_rows(rows, title, out / "manner.md", width=160)
     return rows
 
 

@@ -15,6 +15,7 @@ from pilotage.episodes.statistics import wilson_interval
 from pilotage.episodes.types import EpisodeRecord
 from pilotage.scripts.cmd_run import play
 from pilotage.scripts.opening import agent_folder, make_tasks, unknown
+from pilotage.scripts.tabulate import show_rows
 
 N_RESAMPLES = 10_000
 
@@ -84,13 +85,8 @@ def steering(
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
-        from rich.console import Console
-
-        from pilotage.episodes.tables import to_markdown, to_rich
-
         title = f"{env} {split}, {episodes} paired episodes, families {', '.join(families)}"
-        Console(width=170).print(to_rich(rows, title=title))
-        (out / "steering.md").write_text(to_markdown(rows))
+        show_rows(rows, title, out / "steering.md", width=170)
     return rows
 
 

@@ -58,6 +58,14 @@ def _span(row: dict[str, Any], middle: str, low: str, high: str) -> str:
     return f"{row[middle]:.3f} ({row[low]:.3f}, {row[high]:.3f})"
 
 
+def show_rows(rows: Sequence[dict[str, Any]], title: str, markdown: Path, *, width: int) -> None:
+    """Print rows as a table of `width` characters and write them as Markdown."""
+    from rich.console import Console
+
+    Console(width=width).print(to_rich(rows, title=title))
+    markdown.write_text(to_markdown(rows))
+
+
 def show(
     records: Sequence[EpisodeRecord], *, out: Path, quiet: bool = False, as_json: bool = False
 ) -> list[dict[str, Any]]:

@@ -20,13 +20,16 @@ import numpy as np
 import torch
 
 from pilotage.agents.vla.checkpoint import save_checkpoint
+from pilotage.agents.vla.config import VLAConfig
 from pilotage.agents.vla.demos import Demo, Driver, collect
 from pilotage.agents.vla.model import VLAModel
 from pilotage.agents.vla.policy import VLAAgent
 from pilotage.agents.vla.presets import preset
 from pilotage.agents.vla.training import TrainConfig, Trainer, WindowSampler
-from pilotage.episodes.types import BASELINE, Task
+from pilotage.episodes.types import Task
 from pilotage.scripts.worlds import TrainingWorld, training_world
+
+STARTS_ROUND = 99  # seeds the tasks of `--starts`; DAgger rounds count from 1
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,22 @@ def train(options: Options) -> Path:
     trainer = Trainer(model, train_config)
     sampler = WindowSampler(config, train_config, model)
     envs = world.make_envs(options.slots)
-    sampler.add(_collect(envs, world, config, options, round_index=0, log=log, policy=None))
+    whole = world.max_collect_steps
 
+    def gather(n: int, round_index: int, max_steps: int, policy: VLAAgent | None) -> None:
+        driver = Driver(
+            noise=options.noise,
+            policy=policy,
+            policy_share=0.0 if policy is None else 1.0,
+            max_steps=max_steps,
+            hasten=world.hasten,
+        )
+        seed = options.seed * 1000 + round_index
+        sampler.add(_collect(envs, world, config, n, driver, seed=seed, log=log))
+
+    gather(options.demos, 0, whole, None)
     if options.starts:
-        sampler.add(_collect(envs, world, config, options, round_index=99, log=log, policy=None))
+        gather(options.starts, STARTS_ROUND, options.window_steps, None)
 
     rounds = options.dagger_rounds
     milestones = list(np.linspace(options.dagger_start, 0.85, rounds)) if rounds else []
@@ -95,16 +110,14 @@ def train(options: Options) -> Path:
             losses, started = [], time.perf_counter()
         if milestones and done >= milestones[0]:
             milestones.pop(0)
-            agent = _agent(trainer, options, out)
+            agent = _agent(trainer, out)
             log.write({"update": step, "val": world.evaluate(agent, envs, options.val_tasks)})
             number = rounds - len(milestones)
-            sampler.add(
-                _collect(envs, world, config, options, round_index=number, log=log, policy=agent)
-            )
+            gather(options.dagger_demos, number, whole, agent)
             started = time.perf_counter()
         elif step % 500 == 0:
             _save(trainer, options, out, sampler.n_steps)
-    agent = _agent(trainer, options, out)
+    agent = _agent(trainer, out)
     _save(trainer, options, out, sampler.n_steps)
     log.write({"update": trainer.step, "val": world.evaluate(agent, envs, options.val_tasks)})
     envs.close()
@@ -121,18 +134,15 @@ def _progress(trainer: Trainer, options: Options, log: _Log) -> float:
 def _collect(
     envs: Any,
     world: TrainingWorld,
-    config: Any,
-    options: Options,
+    config: VLAConfig,
+    n: int,
+    driver: Driver,
     *,
-    round_index: int,
+    seed: int,
     log: _Log,
-    policy: VLAAgent | None,
 ) -> list[Demo]:
     started = time.perf_counter()
-    only_starts = round_index == 99
-    n = options.demos if policy is None else options.dagger_demos
-    n = options.starts if only_starts else n
-    tasks: list[Task] = world.train_tasks(n, options.seed * 1000 + round_index)
+    tasks: list[Task] = world.train_tasks(n, seed)
 
     def tell(done: int) -> None:
         if done % 500 == 0:
@@ -142,20 +152,14 @@ def _collect(
         envs,
         tasks,
         config=config,
-        driver=Driver(
-            noise=options.noise,
-            policy=policy,
-            policy_share=0.0 if policy is None else 1.0,
-            max_steps=options.window_steps if only_starts else world.max_collect_steps,
-            hasten=world.hasten,
-        ),
+        driver=driver,
         aux_targets=world.aux_targets,
-        seed=options.seed * 1000 + round_index,
+        seed=seed,
         progress=tell,
     )
     log.write(
         {
-            "round": round_index,
+            "seed": seed,
             "episodes": len(demos),
             "steps": sum(d.n_steps for d in demos),
             "success": round(float(np.mean([d.success for d in demos])), 3),
@@ -165,10 +169,8 @@ def _collect(
     return demos
 
 
-def _agent(trainer: Trainer, options: Options, out: Path) -> VLAAgent:
-    agent = VLAAgent(trainer.averaged_model(), name=out.name, weights_sha256="0" * 64)
-    agent.prepare([BASELINE], options.slots)
-    return agent
+def _agent(trainer: Trainer, out: Path) -> VLAAgent:
+    return VLAAgent(trainer.averaged_model(), name=out.name, weights_sha256="0" * 64)
 
 
 def _save(trainer: Trainer, options: Options, out: Path, n_steps: int) -> None:
