@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pilotage.agents.vla.cache import CACHE_ARGUMENT
 from pilotage.steering import Intervention, Steerer, random_matched
 
 Forward = Callable[[], Any]
@@ -80,12 +81,12 @@ class Bench:
         cache = DynamicCache(config=self.model.config)
         ids = torch.zeros(rows, self.args.tokens, dtype=torch.long, device=self.args.device)
         with torch.no_grad():
-            self.model(ids, past_key_values=cache, use_cache=True)
+            self.model(ids, use_cache=True, **{CACHE_ARGUMENT: cache})
         groups = np.zeros((rows, 1), np.int8)
 
         def step() -> None:
             self._forward(
-                ids[:, :1], groups, "decode", steerer, past_key_values=cache, use_cache=True
+                ids[:, :1], groups, "decode", steerer, use_cache=True, **{CACHE_ARGUMENT: cache}
             )
             cache.crop(-1)
 

@@ -1,8 +1,10 @@
 """Train a VLA by behaviour cloning and DAgger: `pilotage train vla --env tabletop --size nano`.
 
-The expert labels every state that is visited: first its own episodes under noise, then, in rounds,
-episodes driven by the policy itself (DAgger, Ross et al. 2011, arXiv:1011.0686). All tasks come
-from the train split; the log's success rates come from the val split.
+First the vision tower learns what static views show (`agents/vla/grounding.py`). Then the expert
+labels every state that is visited: its own episodes under noise, and in rounds episodes driven by
+the policy itself (DAgger, Ross et al. 2011, arXiv:1011.0686). All tasks come from the train split;
+the log's success rates come from the val split. A training that was stopped goes on by the same
+command.
 """
 
 from __future__ import annotations
@@ -22,14 +24,19 @@ import torch
 from pilotage.agents.vla.checkpoint import save_checkpoint
 from pilotage.agents.vla.config import VLAConfig
 from pilotage.agents.vla.demos import Demo, Driver, collect
+from pilotage.agents.vla.grounding import pretrain_vision
 from pilotage.agents.vla.model import VLAModel
 from pilotage.agents.vla.policy import VLAAgent
 from pilotage.agents.vla.presets import preset
+from pilotage.agents.vla.store import DemoStore, load_trainer, save_trainer
 from pilotage.agents.vla.training import TrainConfig, Trainer, WindowSampler
-from pilotage.episodes.types import Task
+from pilotage.episodes.files import write_atomically
 from pilotage.scripts.worlds import TrainingWorld, training_world
 
-STARTS_ROUND = 99  # seeds the tasks of `--starts`; DAgger rounds count from 1
+SCENES_SHARE = 0.3  # of the expert's weight, for the demos of static views
+ROUND_WEIGHT = 2.0  # of a policy-driven episode; an expert's has 1
+LAST_ROUND = 0.8  # share of the training at the last DAgger round
+SAVE_EVERY = 500  # updates
 
 
 @dataclass(frozen=True)
@@ -38,14 +45,15 @@ class Options:
 
     env: str = "tabletop"
     size: str = "nano"
-    out: str = "runs/train/nano-tabletop"
+    out: str = ""  # default: runs/train/SIZE-ENV
     updates: int = 9000
-    minutes: float = 0.0  # time budget; the schedule ends with it (0: only `updates` counts)
+    minutes: float = 0.0  # time budget of updates and rounds; the schedule ends with it (0: none)
+    scenes: int = 4000  # static scenes (tabletop) or houses (rooms) that ground the vision tower
+    view_updates: int = 2500  # of the vision tower
     demos: int = 1200  # expert episodes before the first update
-    starts: int = 0  # further scenes, of which only the first steps are played: cheap variety
     dagger_rounds: int = 4
     dagger_demos: int = 150  # policy-driven episodes a round
-    dagger_start: float = 0.4  # share of the training before the first round; the last is at 0.85
+    dagger_start: float = 0.35  # share of the training before the first round
     noise: float = 0.25
     slots: int = 16
     val_tasks: int = 60
@@ -55,136 +63,205 @@ class Options:
     batch_windows: int = 16
     window_steps: int = 8  # env steps a window holds, in worlds without memory
 
+    @property
+    def folder(self) -> Path:
+        return Path(self.out or f"runs/train/{self.size}-{self.env}")
+
 
 def train(options: Options) -> Path:
-    """Run the training; returns the checkpoint's folder. Everything is logged as JSON lines."""
+    """Run the training, or go on with it; returns the checkpoint's folder.
+
+    Raises:
+        ValueError: the folder holds a training with other options.
+        CheckpointError: what it holds cannot be read.
+    """
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    out = Path(options.out)
+    out = options.folder
     out.mkdir(parents=True, exist_ok=True)
-    log = _Log(out / "log.jsonl")
-    world = training_world(options.env)
-    config = preset(options.env, options.size, world.vocabulary(), aux_dim=world.aux_dim)
-    model = VLAModel(config)
-    n_parameters = sum(p.numel() for p in model.parameters())
-    train_config = TrainConfig(
-        n_updates=options.updates,
-        batch_windows=options.batch_windows,
-        window_steps=options.window_steps if config.memory_steps == 1 else config.memory_steps,
-        narrations_per_window=2 if config.memory_steps == 1 else 6,
-        learning_rate=options.learning_rate,
-        seed=options.seed,
-    )
-    log.write({"options": asdict(options), "parameters": n_parameters})
-    trainer = Trainer(model, train_config)
-    sampler = WindowSampler(config, train_config, model)
-    envs = world.make_envs(options.slots)
-    whole = world.max_collect_steps
+    _claim(out, options)
+    return _Training(options, out).run()
 
-    def gather(n: int, round_index: int, max_steps: int, policy: VLAAgent | None) -> None:
+
+def _claim(out: Path, options: Options) -> None:
+    """Note the options in the folder, or check that they are those of the training in it."""
+    path, ours = out / "options.json", asdict(options)
+    if not path.is_file():
+        write_atomically(path, json.dumps(ours, indent=1).encode())
+        return
+    theirs = json.loads(path.read_text())
+    other = [k for k in ours if ours[k] != theirs.get(k)]
+    if other:
+        told = ", ".join(f"{k} {theirs.get(k)!r} (now {ours[k]!r})" for k in other)
+        raise ValueError(f"{out} holds a training with other options: {told}; give another --out")
+
+
+class _Training:
+    """One training: its model, its data, its clock."""
+
+    def __init__(self, options: Options, out: Path) -> None:
+        self.o, self.out = options, out
+        self.log = _Log(out / "log.jsonl")
+        self.store = DemoStore(out / "demos")
+        self.world: TrainingWorld = training_world(options.env)
+        vocabulary = self.world.vocabulary()
+        self.config: VLAConfig = preset(
+            options.env, options.size, vocabulary, aux_dim=self.world.aux_dim
+        )
+        model = VLAModel(self.config)
+        remembers = self.config.memory_steps > 1
+        train_config = TrainConfig(
+            n_updates=options.updates,
+            batch_windows=options.batch_windows,
+            window_steps=self.config.memory_steps if remembers else options.window_steps,
+            narrations_per_window=6 if remembers else 2,
+            learning_rate=options.learning_rate,
+            seed=options.seed,
+        )
+        self.trainer = Trainer(model, train_config)
+        self.sampler = WindowSampler(self.config, train_config, model)
+        self.envs = self.world.make_envs(options.slots)
+        self.rounds_done, self.minutes_before = 0, 0.0
+        n_parameters = sum(p.numel() for p in model.parameters())
+        self.log.write({"options": asdict(options), "parameters": n_parameters})
+
+    def run(self) -> Path:
+        if (self.out / "trainer.json").is_file():
+            self._resume()
+        else:
+            self._look()
+        self._gather_expert()
+        for number in range(1, self.rounds_done + 1):
+            self.sampler.add(self.store.load(f"round-{number}"), weight=ROUND_WEIGHT)
+        self._update_until_done()
+        self._evaluate(self.o.val_tasks)
+        self.envs.close()
+        return self.out
+
+    def _resume(self) -> None:
+        state = load_trainer(self.out, self.trainer)
+        self.rounds_done, self.minutes_before = state["rounds_done"], state["minutes"]
+        self.sampler.rng.bit_generator.state = state["sampler"]
+        self.log.write({"resumed_at": self.trainer.step, "rounds_done": self.rounds_done})
+
+    def _look(self) -> None:
+        """Ground the vision towers, and keep what the expert would do in the views."""
+        o, log = self.o, self.log
+        if not o.scenes:
+            self.store.save("scenes", [])
+            return
+        views, demos = self.world.look(o.scenes, o.seed, self.config, log.every(1000, "scenes"))
+        log.write({"views": len(views), "demos": len(demos)})
+        self.store.save("scenes", demos)
+        pretrain_vision(
+            self.trainer.model, views, n_updates=o.view_updates, seed=o.seed, tell=log.rounded
+        )
+        self.trainer.restart_average()
+        self._save()
+
+    def _gather_expert(self) -> None:
+        expert = self._episodes("expert", self.o.demos, 0, None)
+        self.sampler.add(expert)
+        if scenes := self.store.load("scenes"):
+            self.sampler.add(scenes, weight=SCENES_SHARE * len(expert) / len(scenes))
+
+    def _episodes(self, name: str, n: int, round_index: int, policy: VLAAgent | None) -> list[Demo]:
+        """Labelled episodes, played now or read from the folder."""
+        if self.store.has(name):
+            return self.store.load(name)
+        o, world, started = self.o, self.world, time.perf_counter()
         driver = Driver(
-            noise=options.noise,
+            noise=o.noise,
             policy=policy,
             policy_share=0.0 if policy is None else 1.0,
-            max_steps=max_steps,
+            max_steps=world.max_collect_steps,
             hasten=world.hasten,
         )
-        seed = options.seed * 1000 + round_index
-        sampler.add(_collect(envs, world, config, n, driver, seed=seed, log=log))
+        seed = o.seed * 1000 + round_index
+        demos = collect(
+            self.envs,
+            world.train_tasks(n, seed),
+            config=self.config,
+            driver=driver,
+            aux_targets=world.aux_targets,
+            seed=seed,
+            siblings=world.siblings,
+            progress=self.log.every(500, name),
+        )
+        films = {id(d.images): d for d in demos}.values()
+        self.store.save(name, demos)
+        self.log.write(
+            {
+                "episodes": name,
+                "demos": len(demos),
+                "steps": sum(d.n_steps for d in films),
+                "successes": sum(d.success for d in demos),
+                "seconds": round(time.perf_counter() - started, 1),
+            }
+        )
+        return demos
 
-    gather(options.demos, 0, whole, None)
-    if options.starts:
-        gather(options.starts, STARTS_ROUND, options.window_steps, None)
+    def _update_until_done(self) -> None:
+        o, trainer = self.o, self.trainer
+        rounds = np.linspace(o.dagger_start, LAST_ROUND, o.dagger_rounds).tolist()
+        losses: list[dict[str, float]] = []
+        began = started = time.monotonic()
+        before = self.minutes_before
+        while True:
+            self.minutes_before = before + (time.monotonic() - began) / 60
+            trainer.time_spent = self.minutes_before / o.minutes if o.minutes > 0 else 0.0
+            done = max(trainer.step / o.updates, trainer.time_spent)
+            if done >= 1.0:
+                break
+            if self.rounds_done < len(rounds) and done >= rounds[self.rounds_done]:
+                self._round()
+            losses.append(trainer.update(self.sampler.draw()))
+            if trainer.step % 100 == 0:
+                rate = len(losses) / (time.monotonic() - started)
+                mean = {k: float(np.mean([x[k] for x in losses])) for k in losses[0]}
+                self.log.rounded({"update": trainer.step, "updates_per_s": rate, **mean})
+                losses, started = [], time.monotonic()
+            if trainer.step % SAVE_EVERY == 0:
+                self._save()
+        self._save()
 
-    rounds = options.dagger_rounds
-    milestones = list(np.linspace(options.dagger_start, 0.85, rounds)) if rounds else []
-    losses: list[dict[str, float]] = []
-    started = time.perf_counter()
-    while (done := _progress(trainer, options, log)) < 1.0:
-        losses.append(trainer.update(sampler.draw()))
-        step = trainer.step
-        if step % 100 == 0:
-            mean = {k: float(np.mean([x[k] for x in losses])) for k in losses[0]}
-            rate = len(losses) / (time.perf_counter() - started)
-            log.write({"update": step, "updates_per_s": round(rate, 3), **_round(mean)})
-            losses, started = [], time.perf_counter()
-        if milestones and done >= milestones[0]:
-            milestones.pop(0)
-            agent = _agent(trainer, out)
-            log.write({"update": step, "val": world.evaluate(agent, envs, options.val_tasks)})
-            number = rounds - len(milestones)
-            gather(options.dagger_demos, number, whole, agent)
-            started = time.perf_counter()
-        elif step % 500 == 0:
-            _save(trainer, options, out, sampler.n_steps)
-    agent = _agent(trainer, out)
-    _save(trainer, options, out, sampler.n_steps)
-    log.write({"update": trainer.step, "val": world.evaluate(agent, envs, options.val_tasks)})
-    envs.close()
-    return out
+    def _round(self) -> None:
+        """One round of DAgger: how good is the policy on val, then it drives on train."""
+        self._save()
+        agent = self._evaluate(min(40, self.o.val_tasks))
+        number = self.rounds_done + 1
+        demos = self._episodes(f"round-{number}", self.o.dagger_demos, number, agent)
+        self.sampler.add(demos, weight=ROUND_WEIGHT)
+        self.rounds_done = number
 
+    def _evaluate(self, n: int) -> VLAAgent:
+        agent = VLAAgent(self.trainer.averaged_model(), name=self.out.name, weights_sha256="0" * 64)
+        found = self.world.evaluate(agent, self.envs, n)
+        self.log.write({"update": self.trainer.step, "val": found})
+        return agent
 
-def _progress(trainer: Trainer, options: Options, log: _Log) -> float:
-    """How far the training is, in [0, 1]: by updates or by the time budget."""
-    if options.minutes > 0:
-        trainer.time_spent = log.minutes() / options.minutes
-    return max(trainer.step / options.updates, trainer.time_spent)
-
-
-def _collect(
-    envs: Any,
-    world: TrainingWorld,
-    config: VLAConfig,
-    n: int,
-    driver: Driver,
-    *,
-    seed: int,
-    log: _Log,
-) -> list[Demo]:
-    started = time.perf_counter()
-    tasks: list[Task] = world.train_tasks(n, seed)
-
-    def tell(done: int) -> None:
-        if done % 500 == 0:
-            log.write({"collected": done, "seconds": round(time.perf_counter() - started, 1)})
-
-    demos = collect(
-        envs,
-        tasks,
-        config=config,
-        driver=driver,
-        aux_targets=world.aux_targets,
-        seed=seed,
-        progress=tell,
-    )
-    log.write(
-        {
-            "seed": seed,
-            "episodes": len(demos),
-            "steps": sum(d.n_steps for d in demos),
-            "success": round(float(np.mean([d.success for d in demos])), 3),
-            "seconds": round(time.perf_counter() - started, 1),
-        }
-    )
-    return demos
-
-
-def _agent(trainer: Trainer, out: Path) -> VLAAgent:
-    return VLAAgent(trainer.averaged_model(), name=out.name, weights_sha256="0" * 64)
-
-
-def _save(trainer: Trainer, options: Options, out: Path, n_steps: int) -> None:
-    save_checkpoint(
-        out,
-        trainer.averaged_model(),
-        training={
-            "command": f"pilotage train vla {_flags(options)}",
-            "options": asdict(options),
-            "updates": trainer.step,
-            "labelled_steps": n_steps,
-            "torch": torch.__version__,
-        },
-    )
+    def _save(self) -> None:
+        save_trainer(
+            self.out,
+            self.trainer,
+            {
+                "rounds_done": self.rounds_done,
+                "minutes": self.minutes_before,
+                "sampler": self.sampler.rng.bit_generator.state,
+            },
+        )
+        save_checkpoint(
+            self.out,
+            self.trainer.averaged_model(),
+            training={
+                "command": f"pilotage train vla {_flags(self.o)}",
+                "options": asdict(self.o),
+                "updates": self.trainer.step,
+                "minutes": round(self.minutes_before, 1),
+                "labelled_steps": self.sampler.n_steps,
+                "torch": torch.__version__,
+            },
+        )
 
 
 def _flags(options: Options) -> str:
@@ -194,25 +271,34 @@ def _flags(options: Options) -> str:
     return " ".join(f"--{k.replace('_', '-')} {shlex.quote(str(v))}" for k, v in changed.items())
 
 
-def _round(values: dict[str, float]) -> dict[str, float]:
-    return {k: round(v, 4) for k, v in values.items()}
-
-
 class _Log:
     """JSON lines in a file and on standard error."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.started = time.time()
-
-    def minutes(self) -> float:
-        return (time.time() - self.started) / 60
+        self.started = time.monotonic()
 
     def write(self, row: dict[str, Any]) -> None:
-        line = json.dumps({"minutes": round(self.minutes(), 2), **row})
+        minutes = round((time.monotonic() - self.started) / 60, 2)
+        line = json.dumps({"minutes": minutes, **row})
         with self.path.open("a") as stream:
             stream.write(line + "\n")
         print(line, file=sys.stderr, flush=True)
+
+    def rounded(self, row: dict[str, float]) -> None:
+        self.write({k: v if isinstance(v, int) else round(v, 4) for k, v in row.items()})
+
+    def every(self, n: int, name: str) -> Any:
+        """A progress callback that writes when another `n` are done."""
+        last = 0
+
+        def tell(done: int) -> None:
+            nonlocal last
+            if done // n > last // n:
+                self.write({name: done})
+            last = done
+
+        return tell
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from pilotage.agents.vla.demos import AuxTargets, Hasten
+from pilotage.agents.vla.config import VLAConfig
+from pilotage.agents.vla.demos import AuxTargets, Demo, Hasten, Siblings
+from pilotage.agents.vla.grounding import Views
 from pilotage.episodes.types import BASELINE, Agent, Task
+
+WORLDS = ("tabletop", "rooms")
+
+# (n scenes, seed, the agent's configuration, progress) -> views that ground the vision tower, and
+# what the expert would do in them (may be none).
+Look = Callable[[int, int, VLAConfig, Callable[[int], None]], tuple[Views, list[Demo]]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,9 @@ class TrainingWorld:
     aux_targets: AuxTargets
     aux_dim: int
     max_collect_steps: int
+    look: Look
     hasten: Hasten | None = None
+    siblings: Siblings | None = None
 
     def evaluate(self, agent: Agent, envs: Any, n: int) -> dict[str, float]:
         """Success rate per family, and overall, on `n` val tasks."""
@@ -43,84 +53,8 @@ class TrainingWorld:
 
 def training_world(name: str) -> TrainingWorld:
     """KeyError listing the worlds that a VLA can be trained in."""
-    makers = {"tabletop": _tabletop, "rooms": _rooms}
-    if name not in makers:
-        raise KeyError(f"unknown world {name!r}; there are: {', '.join(makers)}")
-    return makers[name]()
-
-
-def _tabletop() -> TrainingWorld:
-    from pilotage.envs.tabletop import TabletopVectorEnv, make_tasks, vocabulary
-
-    def train_tasks(n: int, seed: int) -> list[Task]:
-        n_speed = (2 * n) // 5
-        mixed = make_tasks("train", n - n_speed, seed=seed)
-        return [*mixed, *make_tasks("train", n_speed, seed=seed, manners="speed")]
-
-    def aux_targets(task: Task, row: dict[str, np.ndarray]) -> np.ndarray:
-        target = row["object_positions"][task.goal["object"]] - row["ee_position"]
-        return np.concatenate([target, row["distance_to_goal"]]) / 0.2
-
-    def hasten(task: Task, action: np.ndarray) -> np.ndarray:
-        """Long slow moves are executed at up to 2.5 times the speed that the label says."""
-        length = float(np.linalg.norm(action[:3]))
-        unhurried = task.info["manner"]["speed"] == "slow" or task.info["manner"]["gentle"]
-        if not unhurried or length < 0.08:
-            return action
-        out = action.copy()
-        out[:3] *= max(1.0, min(2.5, 0.4 / length))
-        return np.clip(out, -1.0, 1.0)
-
-    return TrainingWorld(
-        name="tabletop",
-        make_envs=lambda n: TabletopVectorEnv(n, expert_actions=True, wrist=True),
-        train_tasks=train_tasks,
-        val_tasks=lambda n: make_tasks("val", n, seed=1),
-        vocabulary=vocabulary,
-        aux_targets=aux_targets,
-        aux_dim=4,
-        max_collect_steps=110,
-        hasten=hasten,
-    )
-
-
-def _rooms() -> TrainingWorld:
-    from pilotage.envs.rooms import RoomsVectorEnv, make_tasks, vocabulary
-
-    def train_tasks(n: int, seed: int) -> list[Task]:
-        n_other = n // 8
-        others = [
-            make_tasks("train", n_other, seed=seed, families=[family])
-            for family in ("pointnav", "objectnav")
-        ]
-        told = make_tasks("train", n - 2 * n_other, seed=seed, families=["instruction"])
-        return [*told, *others[0], *others[1]]
-
-    @lru_cache(maxsize=4096)
-    def dense_path(points: tuple[tuple[float, ...], ...]) -> np.ndarray:
-        """The reference path every 0.25 m, float64 [n, 2]."""
-        path = np.array(points)[:, :2]
-        lengths = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))]
-        at = np.arange(0.0, lengths[-1] + 0.25, 0.25)
-        return np.stack([np.interp(at, lengths, path[:, k]) for k in (0, 1)], axis=1)
-
-    def aux_targets(task: Task, row: dict[str, np.ndarray]) -> np.ndarray:
-        """Distance left, and in the agent's frame the way 1 m on along the path and the goal."""
-        here, heading = row["position"][:2], float(row["heading"][0])
-        path = dense_path(tuple(map(tuple, task.reference_path)))
-        nearest = int(np.linalg.norm(path - here, axis=1).argmin())
-        ahead = path[min(nearest + 4, len(path) - 1)] - here
-        turn = np.array([[np.cos(heading), np.sin(heading)], [-np.sin(heading), np.cos(heading)]])
-        way = turn @ ahead / max(float(np.linalg.norm(ahead)), 0.25)
-        return np.concatenate([row["distance_to_goal"] / 5, way, turn @ (path[-1] - here) / 5])
-
-    return TrainingWorld(
-        name="rooms",
-        make_envs=lambda n: RoomsVectorEnv(n, expert_actions=True),
-        train_tasks=train_tasks,
-        val_tasks=lambda n: make_tasks("val", n, seed=1),
-        vocabulary=vocabulary,
-        aux_targets=aux_targets,
-        aux_dim=5,
-        max_collect_steps=160,
-    )
+    if name not in WORLDS:
+        raise KeyError(f"unknown world {name!r}; there are: {', '.join(WORLDS)}")
+    module = import_module(f"pilotage.scripts.world_{name}")
+    world: TrainingWorld = module.make()
+    return world

@@ -6,7 +6,16 @@ The shape never changes: a row's result cannot depend on how long its neighbours
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 import torch
+from transformers import LlamaModel
+
+# transformers 5.24 renamed the argument, and warns about the old name.
+CACHE_ARGUMENT = (
+    "cache" if "cache" in inspect.signature(LlamaModel.forward).parameters else "past_key_values"
+)
 
 
 class RowCache:
@@ -71,9 +80,14 @@ class RowCache:
         key_states: torch.Tensor,
         value_states: torch.Tensor,
         layer_idx: int,
-        cache_kwargs: dict | None = None,
+        *_: Any,
+        **__: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Called by every attention layer: write `[R, heads, Q, head_dim]`, return everything."""
+        """Called by every attention layer: write `[R, heads, Q, head_dim]`, return everything.
+
+        What else transformers passes differs between its versions; a cache whose places were
+        announced by `begin` needs none of it.
+        """
         keys, values = self.keys[layer_idx], self.values[layer_idx]
         keys[self._rows, :, self._places] = key_states.transpose(1, 2)
         values[self._rows, :, self._places] = value_states.transpose(1, 2)

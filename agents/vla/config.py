@@ -8,6 +8,42 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class PatchGrid:
+    """Pixel rows [top, bottom) of a picture of a width, cut into patches, row by row.
+
+    ValueError when the patches do not fill the rows and columns.
+    """
+
+    top: int
+    bottom: int
+    width: int
+    patch_height: int
+    patch_width: int
+
+    def __post_init__(self) -> None:
+        height = self.bottom - self.top
+        if self.top < 0 or height <= 0 or height % self.patch_height:
+            raise ValueError(
+                f"rows {self.top} to {self.bottom} are not whole patches of {self.patch_height} "
+                "pixels; change image_crops or image_folds"
+            )
+        if self.width % self.patch_width:
+            raise ValueError(
+                f"image_size must be a multiple of the patch width {self.patch_width}, "
+                f"got {self.width}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) of patches."""
+        return (self.bottom - self.top) // self.patch_height, self.width // self.patch_width
+
+    @property
+    def n_tokens(self) -> int:
+        return self.shape[0] * self.shape[1]
+
+
+@dataclass(frozen=True)
 class VLAConfig:
     """Everything needed to build the network. `words` and the bins make the vocabulary."""
 
@@ -26,7 +62,11 @@ class VLAConfig:
     n_heads: int = 6
     d_ff: int = 512
     vision_width: int = 96
-    image_folds: tuple[int, ...] = (2,)  # per camera; 2: 16 tokens at 64 x 64, 4: 4 tokens
+    # Per camera, how many rows and columns of the tower's grid (8 pixels a cell) make one token,
+    # or one number for both. At 64 x 64: 2 gives 16 tokens, (8, 1) gives 8 tokens, the columns.
+    image_folds: tuple[int | tuple[int, int], ...] = (2,)
+    # Per camera, the pixel rows [top, bottom) that the tower looks at; empty: whole pictures.
+    image_crops: tuple[tuple[int, int], ...] = ()
     max_instruction: int = 32  # tokens, with <bos> and <eos>
     max_narration: int = 12  # tokens, with <say> and <eos>
     memory_steps: int = 1  # env steps the decoder sees: 1 = only the present one
@@ -36,8 +76,18 @@ class VLAConfig:
     aux_dim: int = 0  # auxiliary regression targets used in training only
 
     @property
+    def image_patches(self) -> list[PatchGrid]:
+        """How each camera's picture is cut into tokens."""
+        crops = self.image_crops or ((0, self.image_size),) * len(self.image_folds)
+        folds = [(f, f) if isinstance(f, int) else f for f in self.image_folds]
+        return [
+            PatchGrid(top, bottom, self.image_size, 8 * rows, 8 * columns)
+            for (top, bottom), (rows, columns) in zip(crops, folds, strict=True)
+        ]
+
+    @property
     def n_image_tokens(self) -> int:
-        return sum((self.image_size // 8 // fold) ** 2 for fold in self.image_folds)
+        return sum(grid.n_tokens for grid in self.image_patches)
 
     @property
     def block_size(self) -> int:
@@ -57,7 +107,8 @@ class VLAConfig:
         unknown = sorted(set(data) - known)
         if unknown:
             raise ValueError(f"unknown fields in the agent's configuration: {unknown}")
-        values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
-        }
-        return cls(**values)
+        return cls(**{k: _tuples(v) for k, v in data.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

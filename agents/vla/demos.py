@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,19 @@ class Driver:
     hasten: Hasten | None = None
 
 
+@dataclass(frozen=True)
+class Siblings:
+    """Other tasks of the same scene, labelled at the states that an episode visits.
+
+    draw: another task of the scene, or None; label: (envs, slot, task) -> the expert's action and
+    narration there, were that the task. n: how many are drawn an episode (so many or fewer come).
+    """
+
+    n: int
+    draw: Callable[[Task, np.random.Generator], Task | None]
+    label: Callable[[Any, int, Task], tuple[np.ndarray, str]]
+
+
 def collect(
     envs: Any,
     tasks: Sequence[Task],
@@ -60,10 +73,12 @@ def collect(
     driver: Driver,
     aux_targets: AuxTargets,
     seed: int,
+    siblings: Siblings | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Demo]:
     """Play every task once in the slots of `envs` (made with `expert_actions=True`).
 
+    The demos of an episode's siblings follow it and share its pictures in memory.
     Episodes that end in an environment error raise: demonstrations must not be silently fewer.
     """
     n = envs.num_envs
@@ -71,6 +86,7 @@ def collect(
     queue = list(tasks)[::-1]
     lanes: list[_Lane | None] = [None] * n
     demos: list[Demo] = []
+    n_played = 0
     if driver.policy is not None:
         driver.policy.prepare([BASELINE], n)
     observations: Any = None
@@ -85,7 +101,7 @@ def collect(
             )
             for i, task in enumerate(given):
                 if task is not None:
-                    lanes[i] = _Lane.start(task, driver, rng)
+                    lanes[i] = _Lane.start(task, driver, rng, siblings)
                     if driver.policy is not None:
                         driver.policy.reset_slot(i, task, BASELINE, Seeds(0, 0, 0))
         active = np.array([lane is not None for lane in lanes])
@@ -93,6 +109,8 @@ def collect(
         for i, lane in enumerate(lanes):
             if lane is not None:
                 lane.see(i, observations, infos, config, aux_targets)
+                if siblings is not None:
+                    lane.see_siblings(i, envs, infos, aux_targets, siblings)
         observations, _, terminated, truncated, infos = envs.step(actions)
         for i, lane in enumerate(lanes):
             if lane is None:
@@ -101,10 +119,11 @@ def collect(
                 raise RuntimeError(f"task {lane.task.task_id}: {infos['env_error'][i]}")
             too_long = driver.max_steps is not None and len(lane.proprio) >= driver.max_steps
             if terminated[i] or truncated[i] or too_long:
-                demos.append(lane.finish(bool(infos["success"][i])))
+                demos += lane.finish(bool(infos["success"][i]))
                 lanes[i] = None
+                n_played += 1
                 if progress is not None:
-                    progress(len(demos))
+                    progress(n_played)
     return demos
 
 
@@ -146,19 +165,39 @@ def _disturb(action: np.ndarray, noise: float, rng: np.random.Generator) -> np.n
     return np.clip(out, -1.0, 1.0)
 
 
+@dataclass
+class _Labels:
+    """What the expert says at each step, for one task."""
+
+    task: Task
+    actions: list[np.ndarray] = field(default_factory=list)
+    narrations: list[str] = field(default_factory=list)
+    aux: list[np.ndarray] = field(default_factory=list)
+
+    def add(
+        self, action: Any, words: str, row: dict[str, np.ndarray], aux_targets: AuxTargets
+    ) -> None:
+        self.actions.append(np.array(action))
+        self.narrations.append(words)
+        self.aux.append(np.asarray(aux_targets(self.task, row), dtype=np.float32))
+
+
 class _Lane:
-    def __init__(self, task: Task, noise: float, by_policy: bool) -> None:
+    def __init__(self, task: Task, noise: float, by_policy: bool, siblings: list[Task]) -> None:
         self.task, self.noise, self.by_policy = task, noise, by_policy
         self.images: list[list[np.ndarray]] = []
         self.proprio: list[np.ndarray] = []
-        self.actions: list[np.ndarray] = []
-        self.narrations: list[str] = []
-        self.aux: list[np.ndarray] = []
+        self.labels = _Labels(task)
+        self.siblings = [_Labels(sibling) for sibling in siblings]
 
     @classmethod
-    def start(cls, task: Task, driver: Driver, rng: np.random.Generator) -> _Lane:
+    def start(
+        cls, task: Task, driver: Driver, rng: np.random.Generator, siblings: Siblings | None
+    ) -> _Lane:
         by_policy = driver.policy is not None and rng.random() < driver.policy_share
-        return cls(task, driver.noise * rng.random(), by_policy)
+        drawn = [] if siblings is None else [siblings.draw(task, rng) for _ in range(siblings.n)]
+        others = [sibling for sibling in drawn if sibling is not None]
+        return cls(task, driver.noise * rng.random(), by_policy, others)
 
     def see(
         self,
@@ -175,18 +214,33 @@ class _Lane:
             ]
         )
         self.proprio.append(proprio_of(observations, config.proprio_keys)[slot])
-        self.actions.append(np.array(observations["expert_action"][slot]))
-        self.narrations.append(infos["narration"][slot])
-        row = {name: rows[slot] for name, rows in infos["trace"].items()}
-        self.aux.append(np.asarray(aux_targets(self.task, row), dtype=np.float32))
+        action, words = observations["expert_action"][slot], infos["narration"][slot]
+        self.labels.add(action, words, _trace_row(infos, slot), aux_targets)
 
-    def finish(self, success: bool) -> Demo:
-        return Demo(
-            task=self.task,
-            images=[np.stack(frames) for frames in zip(*self.images, strict=True)],
-            proprio=np.stack(self.proprio),
-            actions=np.stack(self.actions),
-            narrations=self.narrations,
-            aux=np.stack(self.aux),
-            success=success,
-        )
+    def see_siblings(
+        self, slot: int, envs: Any, infos: Any, aux_targets: AuxTargets, siblings: Siblings
+    ) -> None:
+        row = _trace_row(infos, slot)
+        for labels in self.siblings:
+            labels.add(*siblings.label(envs, slot, labels.task), row, aux_targets)
+
+    def finish(self, success: bool) -> list[Demo]:
+        """The episode's demo, then those of its siblings (never a success of their own)."""
+        images = [np.stack(frames) for frames in zip(*self.images, strict=True)]
+        proprio = np.stack(self.proprio)
+        return [
+            Demo(
+                task=labels.task,
+                images=images,
+                proprio=proprio,
+                actions=np.stack(labels.actions),
+                narrations=labels.narrations,
+                aux=np.stack(labels.aux),
+                success=success and labels is self.labels,
+            )
+            for labels in (self.labels, *self.siblings)
+        ]
+
+
+def _trace_row(infos: Any, slot: int) -> dict[str, np.ndarray]:
+    return {name: rows[slot] for name, rows in infos["trace"].items()}

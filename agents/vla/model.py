@@ -53,12 +53,11 @@ class VLAModel(nn.Module):
             [
                 VisionTower(
                     channels=config.channels,
-                    image_size=config.image_size,
+                    patches=patches,
                     width=config.vision_width,
-                    fold=fold,
                     d_model=config.d_model,
                 )
-                for _, fold in zip(config.image_keys, config.image_folds, strict=True)
+                for _, patches in zip(config.image_keys, config.image_patches, strict=True)
             ]
         )
         self.proprio = nn.Sequential(

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pilotage.agents.vla.actions import ActionCodec
-from pilotage.agents.vla.cache import RowCache
+from pilotage.agents.vla.cache import CACHE_ARGUMENT, RowCache
 from pilotage.agents.vla.conditions import AgentCondition
 from pilotage.agents.vla.model import VLAModel
 from pilotage.episodes.types import Condition, Json, Observations, Seeds, Task
@@ -293,8 +293,8 @@ class VLAAgent:
             inputs_embeds=states,
             attention_mask=mask,
             position_ids=order.clamp(min=0),
-            past_key_values=self._caches[group],
             use_cache=True,
+            **{CACHE_ARGUMENT: self._caches[group]},
         ).last_hidden_state
 
     @property

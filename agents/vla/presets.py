@@ -20,7 +20,8 @@ def preset(world: str, size: str, words: Sequence[str], *, aux_dim: int) -> VLAC
             world=world,
             words=tuple(words),
             image_keys=("rgb", "wrist_rgb"),
-            image_folds=(2, 4),
+            image_folds=(1, 4),
+            image_crops=((16, 56), (0, 64)),  # where the table top is
             vision_width=64,
             max_instruction=34,
             aux_dim=aux_dim,
@@ -30,7 +31,7 @@ def preset(world: str, size: str, words: Sequence[str], *, aux_dim: int) -> VLAC
             world=world,
             words=tuple(words),
             with_depth=True,
-            image_folds=(4,),
+            image_folds=((8, 1),),  # a token is a column of the picture, that is a bearing
             vision_width=64,
             proprio_keys=("proprio", "goal"),
             proprio_dim=7,

@@ -13,6 +13,7 @@ from torch import nn
 from pilotage.agents.vla.actions import ActionCodec
 from pilotage.agents.vla.config import VLAConfig
 from pilotage.agents.vla.demos import Demo
+from pilotage.agents.vla.grounding import jittered
 from pilotage.agents.vla.model import VLAModel, Window
 
 
@@ -32,7 +33,7 @@ class TrainConfig:
     aux_weight: float = 1.0
     label_blur_bins: float = 1.5  # standard deviation of the soft action labels; 0 = one-hot
     ema: float = 0.998
-    bfloat16: bool = True
+    bfloat16: bool = False  # without matrix units for it (AMX), bfloat16 is slower on a CPU
     seed: int = 0
 
 
@@ -46,12 +47,16 @@ class WindowSampler:
         )
         self.rng = np.random.default_rng(train.seed)
         self.demos: list[Demo] = []
+        self._until = np.zeros(0)  # running sum of the demos' weights
         self._bins: list[np.ndarray] = []
         self._words: list[np.ndarray] = []
         self._told: list[np.ndarray] = []
 
-    def add(self, demos: Sequence[Demo]) -> None:
-        """Tokenise once; unknown words raise here, before training."""
+    def add(self, demos: Sequence[Demo], *, weight: float = 1.0) -> None:
+        """Tokenise once; unknown words raise here, before training. Each demo is drawn with a
+        probability in proportion to its weight."""
+        before = self._until[-1] if len(self._until) else 0.0
+        self._until = np.r_[self._until, before + weight * np.arange(1, len(demos) + 1)]
         for demo in demos:
             self.demos.append(demo)
             self._bins.append(self.codec.encode(demo.actions))
@@ -74,7 +79,8 @@ class WindowSampler:
     def draw(self) -> Window:
         """A batch of windows. Without memory the steps of a window are drawn at random from one
         episode; with memory they are consecutive."""
-        picks = self.rng.integers(len(self.demos), size=self.t.batch_windows)
+        at = self.rng.uniform(0.0, self._until[-1], self.t.batch_windows)
+        picks = np.searchsorted(self._until, at, side="right")
         parts = [self._window(int(i)) for i in picks]
         stacked = [torch.from_numpy(np.stack(column)) for column in zip(*parts, strict=True)]
         n_cameras = len(self.c.image_keys)
@@ -96,7 +102,7 @@ class WindowSampler:
         padded = np.concatenate([steps, np.full(t.window_steps - len(steps), steps[-1])])
         told_at = self.rng.integers(len(steps), size=t.narrations_per_window)
         return [
-            *[self._augment(camera[padded]) for camera in demo.images],
+            *[jittered(camera[padded], self.rng) for camera in demo.images],
             self._words[i],
             demo.proprio[padded],
             self._bins[i][padded],
@@ -106,14 +112,6 @@ class WindowSampler:
             self._told[i][padded[told_at]],
             demo.aux[padded],
         ]
-
-    def _augment(self, images: np.ndarray) -> np.ndarray:
-        """Brightness and contrast of the colour channels, one draw a window."""
-        gain, shift = self.rng.uniform(0.85, 1.15), self.rng.uniform(-12, 12)
-        table = np.clip(np.arange(256) * gain + shift, 0, 255).astype(np.uint8)
-        out = images.copy()
-        out[..., :3] = table[images[..., :3]]
-        return out
 
 
 class Trainer:
@@ -132,7 +130,7 @@ class Trainer:
             lr=train.learning_rate,
             betas=(0.9, 0.98),
         )
-        self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        self.restart_average()
         offsets = torch.arange(-4, 5)
         if train.label_blur_bins > 0 and not model.config.n_discrete:
             kernel = torch.exp(-0.5 * (offsets / train.label_blur_bins) ** 2)
@@ -214,6 +212,10 @@ class Trainer:
         return nn.functional.cross_entropy(
             logits.float().flatten(0, -2), ids.flatten(), ignore_index=self.model.tokenizer.pad_id
         )
+
+    def restart_average(self) -> None:
+        """Begin the running average again at the present weights."""
+        self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
     def averaged_model(self) -> VLAModel:
         """A copy of the model with the running average of the weights, ready to act."""

@@ -15,7 +15,7 @@ EYE_PITCH_RAD = math.radians(15.0)  # looking slightly down: furniture is lower 
 HFOV_DEG = 90.0
 NEAR_M, FAR_M = 0.05, 25.0
 DEPTH_CLIP_M = 10.0
-FLOOR_SEGMENT, STRUCTURE_SEGMENT, ITEM_SEGMENT = 1, 0, 100
+STRUCTURE_SEGMENT, FLOOR_SEGMENT, DOOR_SEGMENT, ITEM_SEGMENT = 0, 1, 20, 100
 
 _KINDS = {"box": BOX, "sphere": SPHERE, "cylinder": CYLINDER}
 
@@ -24,7 +24,8 @@ _KINDS = {"box": BOX, "sphere": SPHERE, "cylinder": CYLINDER}
 def house_primitives(house: House, ceiling: bool = True) -> Primitives:
     """All bodies of a house as `Primitives` with B = 1 (do not write into them: they are cached).
 
-    Segment ids: 0 walls and ceiling, 1 + room index for floors, 100 + item index for furniture.
+    Segment ids: 0 walls and ceiling, 1 + room index for floors, 20 + door index for door frames,
+    100 + item index for furniture.
     """
     bodies = [b for b in house.bodies if ceiling or b.group not in ("ceiling", "lintel")]
     n = len(bodies)
@@ -34,6 +35,8 @@ def house_primitives(house: House, ceiling: bool = True) -> Primitives:
         if body.group == "floor":
             segment[0, k] = FLOOR_SEGMENT + floors
             floors += 1
+        elif body.group == "frame":
+            segment[0, k] = DOOR_SEGMENT + int(body.name.partition("/")[0].removeprefix("door_"))
         elif body.item >= 0:
             segment[0, k] = ITEM_SEGMENT + body.item
     return Primitives(

@@ -12,6 +12,7 @@ _HOMES = {
     "TabletopEnv": "single",
     "TabletopVectorEnv": "vector",
     "TabletopState": "physics",
+    "draw_sibling": "siblings",
     "expert": "scripted",
     "make_tasks": "tasks",
     "narrate": "scripted",

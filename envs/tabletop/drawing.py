@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pilotage.envs.camera import BOX, CYLINDER, SPHERE, Cameras, Primitives, look_at, render
+from pilotage.envs.camera import (
+    BOX,
+    CYLINDER,
+    SPHERE,
+    Cameras,
+    Frames,
+    Primitives,
+    look_at,
+    render,
+)
 from pilotage.envs.camera.panda import PANDA_PRIMITIVES
 from pilotage.envs.camera.pybullet_adapter import (
     LinkShape,
@@ -138,6 +147,18 @@ class TabletopDrawing:
             camera: "front" or "wrist".
             supersample: each pixel is the mean of this many squared rays.
         """
+        return self._frames(slots, height, width, camera, supersample).rgb
+
+    def segments(
+        self, slots: Sequence[int], *, height: int, width: int, camera: str = "front"
+    ) -> np.ndarray:
+        """What each pixel shows, int32 [len(slots), height, width]: 0 table, 1 robot, 2 + i object
+        i, 10 + j zone j, -1 nothing."""
+        return self._frames(slots, height, width, camera, 1).segment
+
+    def _frames(
+        self, slots: Sequence[int], height: int, width: int, camera: str, supersample: int
+    ) -> Frames:
         rows = np.asarray(slots, dtype=np.int64)
         prims = Primitives(**{k: v[rows] for k, v in vars(self._prims).items()})
         eyes, turns, fov = {
@@ -145,9 +166,4 @@ class TabletopDrawing:
             "wrist": (self._wrist_eyes, self._wrist_turns, WRIST_FOV_Y_DEG),
         }[camera]
         cameras = Cameras(eyes[rows], turns[rows], fov)
-        k = supersample
-        rgb = render(prims, cameras, height=k * height, width=k * width).rgb
-        if k == 1:
-            return rgb
-        blocks = rgb.reshape(len(rows), height, k, width, k, 3).sum(axis=(2, 4), dtype=np.uint32)
-        return ((blocks + k * k // 2) // (k * k)).astype(np.uint8)
+        return render(prims, cameras, height=height, width=width, supersample=supersample)

@@ -147,13 +147,13 @@ def _place_objects(
             continue
         if any(distance(point, z) < layout.MIN_ZONE_GAP for z in zones):
             continue
-        if any(_blocks(point, start, end) for start, end in push):
+        if any(blocks(point, start, end) for start, end in push):
             continue
         points.append(point)
     return None
 
 
-def _blocks(point: Point, start: Point, end: Point) -> bool:
+def blocks(point: Point, start: Point, end: Point) -> bool:
     """Is the point in the way of a push from start to end, run-up included?"""
     length = distance(start, end)
     ux, uy = (end[0] - start[0]) / length, (end[1] - start[1]) / length

@@ -52,7 +52,7 @@ class TabletopSlot:
         self.task, self.instruction = task, task.instruction
         try:
             self.physics.build(task)
-            self._read(task, with_expert)
+            self.read(task, with_expert)
         except Exception as error:  # one slot's failure must not end the others
             self._fail(error)
         return self.error is None
@@ -65,7 +65,7 @@ class TabletopSlot:
         try:
             self.physics.step(action)
             self.steps += 1
-            state = self._read(task, with_expert)
+            state = self.read(task, with_expert)
             self.success = goals.is_success(state, task)
         except Exception as error:
             self._fail(error)
@@ -75,7 +75,8 @@ class TabletopSlot:
         elif self.steps >= task.max_steps:
             self.end_reason = EndReason.STEP_LIMIT.value
 
-    def _read(self, task: Task, with_expert: bool) -> TabletopState:
+    def read(self, task: Task, with_expert: bool) -> TabletopState:
+        """Reads the physics into `state`, `distance` and the expert's advice."""
         state = self.physics.state()
         if (
             not np.isfinite(state.object_positions).all()

@@ -93,7 +93,7 @@ def _make_task(split: str, seed: int, index: int, families: tuple[str, ...], man
     base = {"family": family, "split": split, "scene": draft.scene, "start": start}
     base |= {"goal": draft.goal, "template": template}
     base_id = f"tabletop-{family}-{split}-{digest([base, manner])[:12]}"
-    return _assemble(base, base_id, base_id, manner, held_out, draft, start)
+    return assemble(base, base_id, base_id, manner, held_out, draft, start)
 
 
 def _draw_held_out(split: str, rng: np.random.Generator) -> list[str]:
@@ -103,7 +103,7 @@ def _draw_held_out(split: str, rng: np.random.Generator) -> list[str]:
     return drawn or [ASPECTS[int(rng.integers(len(ASPECTS)))]]
 
 
-def _assemble(
+def assemble(
     base: Mapping[str, Any],
     base_id: str,
     task_id: str,
@@ -171,7 +171,7 @@ def reword(task: Task, manner: Mapping[str, Any]) -> Task:
     base_id = task.info["base_id"]
     base = {"family": task.family, "split": task.split, "template": task.info["template"]}
     draft = SceneDraft(task.scene, task.goal, task.info["target"])
-    return _assemble(base, base_id, f"{base_id}+{suffix}", full, held_out, draft, task.start)
+    return assemble(base, base_id, f"{base_id}+{suffix}", full, held_out, draft, task.start)
 
 
 def with_manner(task: Task, **changes: Any) -> Task:

@@ -17,6 +17,7 @@ from pilotage.envs.tabletop.observations import (
     check_actions,
     observation_space,
 )
+from pilotage.envs.tabletop.scripted import expert
 from pilotage.envs.tabletop.slot import TRACE_SHAPES, TabletopSlot
 from pilotage.envs.tabletop.tasks import make_tasks
 from pilotage.episodes.types import EndReason, Task
@@ -191,6 +192,43 @@ class TabletopVectorEnv(gym.vector.VectorEnv):
             truncated[slot] = lane.end_reason == EndReason.STEP_LIMIT.value
         self._observe(np.flatnonzero(live))
         return self._observations(), rewards, terminated, truncated, self._infos()
+
+    def expert_for(self, slot: int, task: Task) -> tuple[np.ndarray, str]:
+        """What the expert would do now, and say, were `task` (of the same scene) the slot's task.
+
+        Raises:
+            RuntimeError: the slot has no state.
+        """
+        state = self._slots[slot].state
+        if state is None:
+            raise RuntimeError(f"slot {slot} has no state; reset it first")
+        return expert(state, task)
+
+    def place_hand(self, slot: int, position: np.ndarray, yaw: float) -> None:
+        """Puts the hand elsewhere, at rest and open, without simulating the way there.
+
+        For drawing states, not for playing: the objects stay where they are, whatever is between.
+
+        Raises:
+            ValueError: the pose is out of reach.
+            RuntimeError: no episode is running in the slot.
+        """
+        lane = self._slots[slot]
+        if lane.task is None or not lane.is_live:
+            raise RuntimeError(f"no episode runs in slot {slot}; reset it first")
+        lane.physics.robot.place(np.asarray(position, dtype=np.float64), yaw)
+        lane.read(lane.task, self._expert)
+
+    def observe(self, slots: Sequence[int]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Reads the given slots again, after `place_hand`: observations and infos of all slots."""
+        self._observe(np.asarray(slots, dtype=np.int64))
+        return self._observations(), self._infos()
+
+    def segments(self, camera: str = "front") -> np.ndarray:
+        """What each pixel shows, int32 [n, H, W]; see `TabletopDrawing.segments`."""
+        return self._drawing.segments(
+            range(self.num_envs), height=self._size, width=self._size, camera=camera
+        )
 
     def _observe(self, slots: np.ndarray) -> None:
         """Reads the given slots into the batch arrays; failed slots keep their last row."""

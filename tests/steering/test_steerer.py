@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import DynamicCache, LlamaForCausalLM
 
+from pilotage.agents.vla.cache import CACHE_ARGUMENT
 from pilotage.steering import (
     Intervention,
     ReceiptMismatch,
@@ -133,11 +134,11 @@ def run_cached(
 ) -> torch.Tensor:
     cache, logits = DynamicCache(config=model.config), []
     begin(steerer, layout[:, :n_prompt])
-    logits.append(model(tokens[:, :n_prompt], past_key_values=cache, use_cache=True).logits)
+    logits.append(model(tokens[:, :n_prompt], use_cache=True, **{CACHE_ARGUMENT: cache}).logits)
     for k in range(tokens.shape[1] - n_prompt):
         at = slice(n_prompt + k, n_prompt + k + 1)
         begin(steerer, layout[:, at], phase="decode", decode_token=k)
-        logits.append(model(tokens[:, at], past_key_values=cache, use_cache=True).logits)
+        logits.append(model(tokens[:, at], use_cache=True, **{CACHE_ARGUMENT: cache}).logits)
     return torch.cat(logits, 1)
 
 

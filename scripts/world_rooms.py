@@ -1,0 +1,145 @@
+"""The rooms world as the training script sees it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+
+from pilotage.agents.vla.config import VLAConfig
+from pilotage.agents.vla.demos import Demo
+from pilotage.agents.vla.grounding import Thing, ViewBuilder, Views
+from pilotage.agents.vla.policy import image_of
+from pilotage.envs.camera import Cameras, Primitives, render
+from pilotage.envs.rooms import RoomsVectorEnv, make_house, make_tasks, vocabulary
+from pilotage.envs.rooms.bodies import (
+    DEPTH_CLIP_M,
+    DOOR_SEGMENT,
+    FAR_M,
+    FLOOR_SEGMENT,
+    HFOV_DEG,
+    ITEM_SEGMENT,
+    NEAR_M,
+    eye_pose,
+    house_primitives,
+)
+from pilotage.envs.rooms.furniture import overlaps
+from pilotage.envs.rooms.house import House, house_split
+from pilotage.envs.rooms.palette import CATEGORIES, COLORS, ROOM_COLORS
+from pilotage.episodes.types import Task
+from pilotage.scripts.worlds import TrainingWorld
+
+POSES_PER_HOUSE = 16
+WORDS = tuple(dict.fromkeys([*CATEGORIES, *COLORS, *" ".join(ROOM_COLORS).split(), "door"]))
+
+
+def make() -> TrainingWorld:
+    return TrainingWorld(
+        name="rooms",
+        make_envs=lambda n: RoomsVectorEnv(n, expert_actions=True),
+        train_tasks=train_tasks,
+        val_tasks=lambda n: make_tasks("val", n, seed=1),
+        vocabulary=vocabulary,
+        aux_targets=aux_targets,
+        aux_dim=5,
+        max_collect_steps=160,
+        look=look,
+    )
+
+
+def train_tasks(n: int, seed: int) -> list[Task]:
+    n_other = n // 8
+    others = [
+        make_tasks("train", n_other, seed=seed, families=[family])
+        for family in ("pointnav", "objectnav")
+    ]
+    told = make_tasks("train", n - 2 * n_other, seed=seed, families=["instruction"])
+    return [*told, *others[0], *others[1]]
+
+
+@lru_cache(maxsize=4096)
+def _dense_path(points: tuple[tuple[float, ...], ...]) -> np.ndarray:
+    """The reference path every 0.25 m, float64 [n, 2]."""
+    path = np.array(points)[:, :2]
+    lengths = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))]
+    at = np.arange(0.0, lengths[-1] + 0.25, 0.25)
+    return np.stack([np.interp(at, lengths, path[:, k]) for k in (0, 1)], axis=1)
+
+
+def aux_targets(task: Task, row: dict[str, np.ndarray]) -> np.ndarray:
+    """Distance left, and in the agent's frame the way 1 m on along the path and the goal."""
+    here, heading = row["position"][:2], float(row["heading"][0])
+    path = _dense_path(tuple(map(tuple, task.reference_path)))
+    nearest = int(np.linalg.norm(path - here, axis=1).argmin())
+    ahead = path[min(nearest + 4, len(path) - 1)] - here
+    turn = np.array([[np.cos(heading), np.sin(heading)], [-np.sin(heading), np.cos(heading)]])
+    way = turn @ ahead / max(float(np.linalg.norm(ahead)), 0.25)
+    return np.concatenate([row["distance_to_goal"] / 5, way, turn @ (path[-1] - here) / 5])
+
+
+def look(
+    n: int, seed: int, config: VLAConfig, progress: Callable[[int], None]
+) -> tuple[Views, list[Demo]]:
+    """Views of `n` training houses from random places; no demos: what to do depends on the past."""
+    rng = np.random.default_rng([11, seed])
+    builder = ViewBuilder(config.image_patches, WORDS)
+    for done in range(n):
+        _look_around(_draw_house(rng), config, builder, rng)
+        progress(done + 1)
+    return builder.done(), []
+
+
+def _draw_house(rng: np.random.Generator) -> House:
+    while True:
+        seed = int(rng.integers(2**31))
+        if house_split(seed) == "train":
+            return make_house(seed)
+
+
+def _look_around(
+    house: House, config: VLAConfig, builder: ViewBuilder, rng: np.random.Generator
+) -> None:
+    places = [_standing_place(house, rng) for _ in range(POSES_PER_HOUSE)]
+    poses = [eye_pose(*place) for place in places]
+    bodies = house_primitives(house)
+    many = {name: np.repeat(rows, len(places), axis=0) for name, rows in vars(bodies).items()}
+    cameras = Cameras(
+        np.stack([p for p, _ in poses]), np.stack([r for _, r in poses]), HFOV_DEG, NEAR_M, FAR_M
+    )
+    size = config.image_size
+    frames = render(Primitives(**many), cameras, height=size, width=size)
+    seen = {"rgb": frames.rgb, "depth": np.minimum(frames.depth_m, DEPTH_CLIP_M)}
+    images = image_of(seen, "rgb", config.with_depth)
+    for k, place in enumerate(places):
+        builder.add(0, images[k], frames.segment[k], _things(house, *place))
+
+
+def _standing_place(house: House, rng: np.random.Generator) -> tuple[float, float, float]:
+    """A point in a room that is in no furniture, and any heading."""
+    while True:
+        x0, y0, x1, y1 = house.rooms[int(rng.integers(len(house.rooms)))].rect
+        x, y = float(rng.uniform(x0 + 0.3, x1 - 0.3)), float(rng.uniform(y0 + 0.3, y1 - 0.3))
+        spot = (x - 0.2, y - 0.2, x + 0.2, y + 0.2)
+        if not any(item.solid and overlaps(spot, item.rect) for item in house.items):
+            return x, y, float(rng.uniform(-math.pi, math.pi))
+
+
+def _things(house: House, x: float, y: float, heading: float) -> dict[int, Thing]:
+    """Segment ids to what they show; places in the agent's frame, in units of 5 m."""
+    c, s = math.cos(heading), math.sin(heading)
+
+    def local(at: tuple[float, float]) -> tuple[float, float, float]:
+        dx, dy = (at[0] - x) / 5, (at[1] - y) / 5
+        return c * dx + s * dy, c * dy - s * dx, 0.0
+
+    things = {
+        FLOOR_SEGMENT + i: Thing(tuple(room.type.split())) for i, room in enumerate(house.rooms)
+    }
+    for k, door in enumerate(house.doors):  # a frame is thin, and what matters most
+        things[DOOR_SEGMENT + k] = Thing(("door",), local(door.center), 8.0)
+    for k, item in enumerate(house.items):
+        words = tuple(w for w in (item.color, item.category) if w)
+        things[ITEM_SEGMENT + k] = Thing(words, local(item.center))
+    return things
