@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+
+from pilotage.episodes.names import unknown
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,6 @@ def load_world(name: str) -> WorldSpec:
         KeyError: no such world; the message lists them and guesses what was meant.
     """
     if name not in WORLDS:
-        close = difflib.get_close_matches(name, WORLDS, n=1, cutoff=0.4)
-        guess = f" Did you mean {close[0]!r}?" if close else ""
-        raise KeyError(f"no world {name!r}; there are {', '.join(sorted(WORLDS))}.{guess}")
+        raise unknown("world", name, sorted(WORLDS))
     import_module("pilotage.envs.registration")
     return WORLDS[name]

@@ -11,10 +11,11 @@ import numpy as np
 
 from pilotage.agents.vla.conditions import load_table
 from pilotage.episodes.metrics import episode_metrics
+from pilotage.episodes.names import unknown
 from pilotage.episodes.statistics import wilson_interval
 from pilotage.episodes.types import EpisodeRecord
 from pilotage.scripts.cmd_run import play
-from pilotage.scripts.opening import agent_folder, make_tasks, unknown
+from pilotage.scripts.opening import agent_folder, make_tasks
 from pilotage.scripts.tabulate import show_rows
 
 N_RESAMPLES = 10_000

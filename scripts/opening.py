@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.resources
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pilotage.episodes.names import unknown
 from pilotage.episodes.types import Agent, Task
 
 SCRIPTED = ("expert", "random")
@@ -92,14 +92,6 @@ def make_tasks(
     from pilotage.envs.registry import load_world
 
     return load_world(world).make_tasks(split, n, seed=seed, families=families, **options)
-
-
-def unknown(kind: str, name: str, known: Iterable[str], more: str = "") -> KeyError:
-    """A KeyError that lists what exists and guesses what was meant."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=2)
-    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-    return KeyError(f"unknown {kind} {name!r}{hint}; there are: {', '.join(names)}{more}")
 
 
 def progress_bar(total: int, label: str, *, quiet: bool) -> tuple[Any, Callable[[int], None]]:

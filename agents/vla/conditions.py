@@ -15,7 +15,6 @@ multiplies the coefficients.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from pilotage.episodes.names import unknown
 from pilotage.episodes.types import Condition
 from pilotage.steering.controls import random_matched_all
 from pilotage.steering.interventions import Intervention
@@ -153,10 +153,5 @@ def _entry(name: str, folder: Path | None) -> Mapping[str, Any]:
         return {"interventions": [spec]}
     table = load_table(folder)
     if name not in table:
-        near = difflib.get_close_matches(name, table, n=2)
-        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-        raise KeyError(
-            f"unknown condition {name!r}{hint}; this agent has: "
-            f"{', '.join(['baseline', *table])}, or give a .safetensors vector file"
-        )
+        raise unknown("condition", name, ["baseline", *table], ", or give a .safetensors file")
     return table[name]

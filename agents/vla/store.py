@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
@@ -75,7 +76,7 @@ class DemoStore:
         try:
             for row in json.loads((self.folder / f"{name}.json").read_text()):
                 demos += _read_chunk(row, load_arrays(self.folder / row["file"]))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise CheckpointError(
                 f"the demonstrations {name!r} in {self.folder} cannot be read ({error}); delete "
                 "the folder and train again"
@@ -150,7 +151,7 @@ def load_trainer(folder: Path, trainer: Trainer) -> dict[str, Any]:
             if moments := _part(tensors, f"optimizer.{k}."):
                 trainer.optimizer.state[parameter] = moments
         trainer.step = int(state["step"])
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"the training in {folder} cannot go on ({error}); give another --out, or delete it"
         ) from error

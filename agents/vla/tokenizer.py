@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 
 import numpy as np
+
+from pilotage.episodes.names import hint
 
 PAD, BOS, EOS, SAY, UNK = "<pad>", "<bos>", "<eos>", "<say>", "<unk>"
 SPECIAL = (PAD, BOS, EOS, SAY, UNK)
@@ -42,9 +43,8 @@ class WordTokenizer:
     def id_of(self, word: str) -> int:
         """The id of one known word; KeyError with the nearest known words otherwise."""
         if word not in self._id_of:
-            near = difflib.get_close_matches(word, self.words, n=3)
-            hint = f"; did you mean {near}?" if near else ""
-            raise KeyError(f"{word!r} is not among the agent's {len(self.words)} words{hint}")
+            n, near = len(self.words), hint(word, self.words, n=3)
+            raise KeyError(f"{word!r} is not among the agent's {n} words{near}")
         return self._id_of[word]
 
     def text_of(self, token_id: int) -> str:

@@ -134,7 +134,7 @@ def test_projection_names_words_and_bins(pilotage, untrained: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "--env", "tabeltop"], "Did you mean 'tabletop'"),
+        (["run", "--env", "tabeltop"], "did you mean tabletop"),
         (["run", "--agent", "nobody"], "unknown agent 'nobody'; there are: expert, random"),
         (["run", "--agent", "expert", "--condition", "fast"], "unknown condition 'fast'"),
         (["run", "--agent", "expert", "--family", "juggle"], "juggle"),
