@@ -1,11 +1,12 @@
 """What the episode loop costs beside the world and the agent that it drives.
 
-    python -m pilotage.scripts.bench_loop --world fake|tabletop|rooms
+    python -m pilotage.scripts.bench_loop --world fake|tabletop|rooms [--agent random|nano]
 
 Time inside `reset` and `step` of the world and inside the agent is the work; everything else of
 `run_episodes` is overhead: batching, copying, checking, records, and, on the line "disk", writing
-them (compress, digest, fsync). The agent is random, so no model hides the loop. Processor time is
-the number to read on a shared machine; wall time adds the waiting for the disk.
+them (compress, digest, fsync). A random agent hides nothing; with `--agent nano` the share is that
+of a run with the shipped model. Processor time is the number to read on a shared machine; wall time
+adds the waiting for the disk.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pilotage.episodes.loop import run_episodes
 from pilotage.episodes.manifests import build_manifest
 from pilotage.episodes.runs import RunFolder
 from pilotage.episodes.testing import RandomAgent
-from pilotage.episodes.types import BASELINE, Condition, Task
+from pilotage.episodes.types import BASELINE, Agent, Condition, Task
 
 CONDITIONS = [BASELINE, Condition("again")]
 WORLD_CALLS = ("reset", "step")
@@ -74,14 +75,26 @@ def make_world(name: str, n_slots: int, n_tasks: int, work: int) -> tuple[Any, l
         world = FakeVectorEnv(n_slots, image_size=64, work=work)
         return world, make_fake_tasks(n_tasks, max_steps=100)
     spec = load_world(name)
-    return spec.make_vector(n_slots), spec.make_tasks("val", n_tasks)
+    options = {"wrist": True} if name == "tabletop" else {}
+    return spec.make_vector(n_slots, **options), spec.make_tasks("val", n_tasks)
+
+
+def make_agent(name: str, world_name: str, world: Any) -> Agent:
+    """The random agent, or a shipped model of the world."""
+    if name == "random":
+        return RandomAgent(world.single_action_space)
+    from pilotage.scripts.opening import load_vla
+
+    agent: Agent = load_vla(name, world_name)
+    return agent
 
 
 def measure(
-    world: Any, tasks: Sequence[Task], world_name: str, folder: Path | None
+    world: Any, tasks: Sequence[Task], names: tuple[str, str], folder: Path | None
 ) -> tuple[Clock, Clock, int]:
-    """(time of world and agent, time in all, steps) of one run."""
-    agent = RandomAgent(world.single_action_space)
+    """(time of world and agent, time in all, steps) of one run; names: world, agent."""
+    world_name, agent_name = names
+    agent = make_agent(agent_name, world_name, world)
     inside = Stopwatch()
     inside.around(agent, AGENT_CALLS)
     for name in WORLD_CALLS:
@@ -106,15 +119,17 @@ def share(values: Sequence[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--world", choices=["fake", *WORLDS], default="fake")
+    parser.add_argument("--agent", default="random", help="random, or a shipped agent: nano")
     parser.add_argument("--slots", type=int, default=8)
     parser.add_argument("--tasks", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--work", type=int, default=1000, help="hashing rounds per fake step")
     args = parser.parse_args()
     world, tasks = make_world(args.world, args.slots, args.tasks, args.work)
-    measure(world, tasks[:2], args.world, None)  # compile and load what is loaded lazily
+    names = (args.world, args.agent)
+    measure(world, tasks[:2], names, None)  # compile and load what is loaded lazily
     print(
-        f"world {args.world}, {args.slots} slots, {2 * len(tasks)} episodes, {os.cpu_count()} CPUs"
+        f"world {args.world}, agent {args.agent}, {args.slots} slots, {2 * len(tasks)} episodes, {os.cpu_count()} CPUs"
     )
     print("overhead as a share of world + agent; median (min .. max)")
     with tempfile.TemporaryDirectory(dir=".") as folder:
@@ -122,7 +137,7 @@ def main() -> None:
             cpu, wall, per_step, added = [], [], [], []
             for repeat in range(args.repeats):
                 place = Path(folder) / str(repeat) if kind == "disk" else None
-                inside, total, steps = measure(world, tasks, args.world, place)
+                inside, total, steps = measure(world, tasks, names, place)
                 cpu.append(total.cpu / inside.cpu - 1)
                 wall.append(total.wall / inside.wall - 1)
                 per_step.append(1e3 * inside.cpu / steps)
