@@ -129,7 +129,8 @@ def main() -> None:
     names = (args.world, args.agent)
     measure(world, tasks[:2], names, None)  # compile and load what is loaded lazily
     print(
-        f"world {args.world}, agent {args.agent}, {args.slots} slots, {2 * len(tasks)} episodes, {os.cpu_count()} CPUs"
+        f"world {args.world}, agent {args.agent}, {args.slots} slots, {2 * len(tasks)} episodes, "
+        f"{os.cpu_count()} CPUs"
     )
     print("overhead as a share of world + agent; median (min .. max)")
     with tempfile.TemporaryDirectory(dir=".") as folder:

@@ -1,9 +1,10 @@
 """Find an agent's named conditions: `python -m pilotage.scripts.make_conditions --agent FOLDER`.
 
 For each concept (fast, slow) it makes a mean-difference vector per layer from train episodes, and a
-set of the value vectors nearest to the concept's words; plays a grid of doses on val tasks; picks
-the largest effect on speed that keeps success; and writes `conditions.json` and `vectors/` into the
-agent's folder. The test split is never touched.
+set of the value vectors nearest to the concept's words; plays a grid of doses on val tasks; plays
+the best few again on other val tasks, so that luck in the grid does not choose; picks the largest
+effect on speed that keeps success; and writes `conditions.json` and `vectors/` into the agent's
+folder. The test split is never touched.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from pilotage.episodes.files import write_atomically
 from pilotage.episodes.loop import run_episodes
 from pilotage.episodes.metrics import episode_metrics
 from pilotage.episodes.types import BASELINE, Condition, EpisodeRecord
@@ -33,11 +35,13 @@ PROMPTS = {"fast": "quickly", "slow": "slowly"}
 class Grid:
     """What is tried. Doses are multiples of a vector's natural norm; alphas are activations."""
 
-    doses: tuple[float, ...] = (0.75, 1.5, 2.5)
+    doses: tuple[float, ...] = (1.0, 1.75, 2.5)
     token_groups: tuple[tuple[str, ...] | None, ...] = (("proprio", "action"), None)
     alphas: tuple[float, ...] = (3.0, 10.0, 20.0)
     n_neurons: int = 10
     vector_episodes: int = 48
+    n_finalists: int = 4  # of a kind, played again on `final_factor` times as many tasks
+    final_factor: int = 3
 
 
 def candidates(vla: Any, concept: str, folder: Path, grid: Grid) -> dict[str, list[dict]]:
@@ -104,85 +108,80 @@ def measure(records: Sequence[EpisodeRecord]) -> dict[str, dict[str, float]]:
     return out
 
 
-def choose(
-    results: dict[str, dict[str, float]], names: Sequence[str], prompt: str
-) -> tuple[str, float]:
-    """The candidate with the largest share of the prompt's effect (counted up to 1), less the share
-    of the baseline's success that it loses; and its share."""
+def score(results: dict[str, dict[str, float]], name: str, prompt: str) -> float:
+    """The share of the prompt's effect (counted up to 1), less the share of the baseline's success
+    that is lost."""
     base = results["baseline"]
-    effect = results[prompt]["speed"] - base["speed"]
+    lost = max(0.0, 1.0 - results[name]["success"] / max(base["success"], 1e-9))
+    return min(share(results, name, prompt), 1.0) - lost
 
-    def share(name: str) -> float:
-        return (results[name]["speed"] - base["speed"]) / effect
 
-    def score(name: str) -> float:
-        lost = max(0.0, 1.0 - results[name]["success"] / max(base["success"], 1e-9))
-        return min(share(name), 1.0) - lost
-
-    best = max(names, key=score)
-    return best, share(best)
+def share(results: dict[str, dict[str, float]], name: str, prompt: str) -> float:
+    """The part of the prompt's effect on mean speed that a candidate reaches."""
+    base = results["baseline"]["speed"]
+    return (results[name]["speed"] - base) / (results[prompt]["speed"] - base)
 
 
 def make_conditions(
-    folder: Path, *, episodes: int, grid: Grid, measured: Path | None = None
+    folder: Path, *, concepts: Sequence[str], episodes: int, grid: Grid
 ) -> dict[str, Any]:
-    """Search on val, write `conditions.json`; returns its table.
-
-    measured: a JSON file for the grid's results; if it exists nothing is played again.
-    """
+    """Search on val and write `conditions.json`, where other concepts stay; returns its table."""
     vla = load_vla(str(folder), "tabletop")
-    specs: dict[str, tuple[str, list[dict]]] = {}
-    for concept in PROMPTS:
-        for name, spec in candidates(vla, concept, folder, grid).items():
-            specs[f"{concept}: {name}"] = (concept, spec)
-        for name, spec in clamp_candidates(vla, concept, grid).items():
-            specs[f"{concept}-clamp: {name}"] = (f"{concept}-clamp", spec)
-    if measured is not None and measured.is_file():
-        results = json.loads(measured.read_text())
-        missing = sorted(set(specs) - set(results))
-        if missing:
-            raise ValueError(f"{measured} lacks the candidates {missing[:3]}; measure again")
-    else:
-        results = play_grid(vla, specs, episodes)
-    if measured is not None:
-        measured.write_text(json.dumps(results, indent=1) + "\n")
-    for name, row in results.items():
-        print(f"{row['success']:.3f} {row['speed']:.4f}  {name}", file=sys.stderr)
-    table: dict[str, Any] = {
-        "_made_by": "python -m pilotage.scripts.make_conditions",
-        "_val_episodes": episodes,
-    }
-    base = results["baseline"]["speed"]
-    for concept, word in PROMPTS.items():
-        scale = round(results[f"{concept}:prompt"]["speed"] / base, 2)
-        for kind in (concept, f"{concept}-clamp"):
-            names = [n for n, (k, _) in specs.items() if k == kind]
-            best, share = choose(results, names, f"{concept}:prompt")
-            table[kind] = {
-                "interventions": specs[best][1],
-                "prompt_suffix": word,
-                "action_scale": scale,
-                "_chosen": best,
-                "_val_share_of_prompt_effect": round(share, 3),
-                "_val_success": results[best]["success"],
-            }
-    _keep_only_used(folder, table)
-    (folder / "conditions.json").write_text(json.dumps(table, indent=1) + "\n")
+    found = {}
+    for concept in concepts:
+        found |= _search(vla, concept, folder, episodes, grid)
+    path = folder / "conditions.json"
+    table = json.loads(path.read_text()) if path.is_file() else {}
+    table |= {"_made_by": "python -m pilotage.scripts.make_conditions", **found}
+    write_atomically(path, (json.dumps(table, indent=1) + "\n").encode())
+    _keep_only_used(folder, table, concepts)
     return table
 
 
+def _search(
+    vla: Any, concept: str, folder: Path, episodes: int, grid: Grid
+) -> dict[str, dict[str, Any]]:
+    """The entries of a concept: its best vector and its best clamp."""
+    kinds = {
+        concept: candidates(vla, concept, folder, grid),
+        f"{concept}-clamp": clamp_candidates(vla, concept, grid),
+    }
+    prompt = f"{concept}:prompt"
+    specs = {f"{k}: {name}": spec for k, group in kinds.items() for name, spec in group.items()}
+    first = play_grid(vla, concept, specs, n=episodes, seed=5)
+    best: dict[str, list[str]] = {}
+    for kind in kinds:
+        names = [name for name in specs if name.startswith(f"{kind}: ")]
+        names.sort(key=lambda name: score(first, name, prompt), reverse=True)
+        best[kind] = names[: grid.n_finalists]
+    finalists = {name: specs[name] for names in best.values() for name in names}
+    n_final = episodes * grid.final_factor
+    final = play_grid(vla, concept, finalists, n=n_final, seed=6)
+    entries = {}
+    for kind, names in best.items():
+        chosen = max(names, key=lambda name: score(final, name, prompt))
+        entries[kind] = {
+            "interventions": specs[chosen],
+            "prompt_suffix": PROMPTS[concept],
+            "action_scale": round(final[prompt]["speed"] / final["baseline"]["speed"], 2),
+            "_chosen": chosen,
+            "_val_episodes": n_final,
+            "_val_share_of_prompt_effect": round(share(final, chosen, prompt), 3),
+            "_val_success": round(final[chosen]["success"], 3),
+            "_val_success_of_baseline": round(final["baseline"]["success"], 3),
+        }
+    return entries
+
+
 def play_grid(
-    vla: Any, specs: dict[str, tuple[str, list[dict]]], episodes: int
+    vla: Any, concept: str, specs: dict[str, list[dict]], *, n: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Success and speed on plain val tasks: baseline, the prompts, and every candidate."""
-    tasks = make_tasks(
-        "tabletop", "val", episodes, seed=5, families=["reach", "push", "lift"], manners="none"
-    )
-    conditions = [BASELINE]
-    conditions += [Condition(f"{c}:prompt", {"prompt_suffix": w}) for c, w in PROMPTS.items()]
-    conditions += [Condition(n, {"interventions": spec}) for n, (_, spec) in specs.items()]
+    """Success and speed on plain val tasks: baseline, the prompt, and every candidate."""
+    tasks = make_tasks("tabletop", "val", n, seed=seed, manners="none")
+    conditions = [BASELINE, Condition(f"{concept}:prompt", {"prompt_suffix": PROMPTS[concept]})]
+    conditions += [Condition(name, {"interventions": spec}) for name, spec in specs.items()]
     envs = open_world("tabletop", 16, for_agent="nano")
-    bar, move = progress_bar(len(tasks) * len(conditions), "grid on val", quiet=False)
+    bar, move = progress_bar(len(tasks) * len(conditions), f"{concept} on val", quiet=False)
     with bar:
         records = run_episodes(
             envs,
@@ -194,25 +193,31 @@ def play_grid(
             progress=lambda p: move(p.n_played),
         )
     envs.close()
-    return measure(records)
+    results = measure(records)
+    for name, row in results.items():
+        print(f"{row['success']:.3f} {row['speed']:.4f}  {name}", file=sys.stderr)
+    return results
 
 
-def _keep_only_used(folder: Path, table: dict[str, Any]) -> None:
+def _keep_only_used(folder: Path, table: dict[str, Any], concepts: Sequence[str]) -> None:
+    """Deletes the vectors of `concepts` that no condition uses."""
     entries = [e for e in table.values() if isinstance(e, dict)]
     used = {s["vector"]["file"] for e in entries for s in e["interventions"] if "vector" in s}
-    for path in (folder / "vectors").glob("*.safetensors"):
-        if f"vectors/{path.name}" not in used:
-            path.unlink()
+    for concept in concepts:
+        for path in (folder / "vectors").glob(f"{concept}-layer*.safetensors"):
+            if f"vectors/{path.name}" not in used:
+                path.unlink()
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--agent", type=Path, required=True, help="checkpoint folder")
-    parser.add_argument("--episodes", type=int, default=16)
-    parser.add_argument("--measured", type=Path, help="JSON of the grid; read if it exists")
+    parser.add_argument("--concept", choices=PROMPTS, action="append", help="default: all")
+    parser.add_argument("--episodes", type=int, default=15, help="val tasks of the grid")
     args = parser.parse_args(argv)
-    table = make_conditions(args.agent, episodes=args.episodes, grid=Grid(), measured=args.measured)
+    concepts = args.concept or list(PROMPTS)
+    table = make_conditions(args.agent, concepts=concepts, episodes=args.episodes, grid=Grid())
     print(json.dumps(table, indent=1))
     return 0
 
