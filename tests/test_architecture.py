@@ -39,13 +39,28 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 PLAIN_DATA_MODULES = frozenset(
     {
         "pilotage.envs.camera.types",
+        "pilotage.envs.mapf.instance",
+        "pilotage.envs.mapf.movingai",
+        "pilotage.envs.mapf.pogema_files",
+        "pilotage.envs.mapf.tracker",
+        "pilotage.envs.mapf.validation",
         "pilotage.envs.rooms.house",
         "pilotage.envs.tabletop.layout",
     }
 )
 # Optional or slow to import: only inside the function that needs them.
 LAZY = frozenset(
-    {"av", "habitat_sim", "lerobot", "panda_gym", "ray", "rerun", "stable_baselines3", "trimesh"}
+    {
+        "av",
+        "habitat_sim",
+        "lerobot",
+        "panda_gym",
+        "ray",
+        "rerun",
+        "stable_baselines3",
+        "trimesh",
+        "yaml",
+    }
 )
 PICKLERS = frozenset({"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve"})
 # Distributions whose import name differs, or that bring a second module.
