@@ -47,6 +47,9 @@ def run(
     frames: Annotated[str, typer.Option(help="all, none, or the first K per condition.")] = "8",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     narrate: Annotated[bool, typer.Option("--narrate", help="Record what the agent says.")] = False,
+    read_tokens: Annotated[
+        bool, typer.Option("--read-tokens", help="Record what its layers are pushed to say.")
+    ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -67,6 +70,7 @@ def run(
         frames=frames,
         device=device,
         narrate=narrate,
+        read_tokens=read_tokens,
         quiet=quiet,
         as_json=as_json,
     )
@@ -125,6 +129,7 @@ def vector(
     episodes: Annotated[int, typer.Option(min=1, help="Train episodes to look at.")] = 48,
     pairs: Annotated[int, typer.Option(min=2, help="Paired observations.")] = 512,
     seed: Seed = 0,
+    quiet: Quiet = False,
 ) -> None:
     """Make a steering vector from paired instructions and save it as a portable file."""
     from pilotage.scripts.cmd_read import vector as vector_command
@@ -140,6 +145,7 @@ def vector(
         episodes=episodes,
         pairs=pairs,
         seed=seed,
+        quiet=quiet,
     )
 
 

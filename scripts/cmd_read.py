@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pilotage.episodes.names import unknown
 from pilotage.scripts.opening import load_vla
+
+METHODS = ("mean-difference",)
 
 CONCEPTS = {
     "slow": ["slowly", "slow", "leisurely"],
@@ -101,10 +104,11 @@ def vector(
     episodes: int,
     pairs: int,
     seed: int,
+    quiet: bool,
 ) -> None:
     """See `pilotage vector --help`."""
-    if method != "mean-difference":
-        raise KeyError(f"unknown method {method!r}; there are: mean-difference")
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
     from pilotage.steering.vectors import save_vector
 
     made = mean_difference_vectors(
@@ -116,6 +120,7 @@ def vector(
         episodes=episodes,
         pairs=pairs,
         seed=seed,
+        quiet=quiet,
     )
     save_vector(made[layer], out)
     print(f"{out}: {made[layer].site}, norm {made[layer].norm:.4f}, {pairs} pairs")
@@ -131,12 +136,13 @@ def mean_difference_vectors(
     episodes: int = 48,
     pairs: int = 512,
     seed: int = 0,
+    quiet: bool = True,
 ) -> dict[int, Any]:
     """A steering vector a layer: the residual under the instruction with `positive` behind it minus
     with `negative`, on plain train tasks that the expert plays."""
     from pilotage.agents.vla.activations import paired_activations
     from pilotage.agents.vla.demos import Driver, collect
-    from pilotage.scripts.opening import make_tasks
+    from pilotage.scripts.opening import make_tasks, progress_bar
     from pilotage.scripts.worlds import training_world
     from pilotage.steering.artefacts import model_digest
     from pilotage.steering.vectors import mean_difference
@@ -149,15 +155,18 @@ def mean_difference_vectors(
     options: dict[str, Any] = {"manners": "none"} if env == "tabletop" else {}
     tasks = make_tasks(env, "train", episodes, seed=seed + 77, **options)
     envs = world.make_envs(8)
+    bar, move = progress_bar(episodes, "episodes", quiet=quiet)
     try:
-        demos = collect(
-            envs,
-            tasks,
-            config=vla.config,
-            driver=Driver(max_steps=world.max_collect_steps),
-            aux_targets=world.aux_targets,
-            seed=seed,
-        )
+        with bar:
+            demos = collect(
+                envs,
+                tasks,
+                config=vla.config,
+                driver=Driver(max_steps=world.max_collect_steps),
+                aux_targets=world.aux_targets,
+                seed=seed,
+                progress=move,
+            )
     finally:
         envs.close()
     sites = {layer: f"layers.{layer}.resid:out" for layer in layers}
