@@ -114,7 +114,7 @@ class _Training:
             n_updates=options.updates,
             batch_windows=options.batch_windows,
             window_steps=self.config.memory_steps if remembers else options.window_steps,
-            narrations_per_window=6 if remembers else 2,
+            narrations_per_window=3 if remembers else 2,
             learning_rate=options.learning_rate,
             seed=options.seed,
         )
