@@ -11,6 +11,7 @@ import gymnasium as gym
 ENTRY_POINTS = {
     "pilotage/Tabletop-v0": "pilotage.envs.tabletop:TabletopEnv",
     "pilotage/Rooms-v0": "pilotage.envs.rooms:RoomsEnv",
+    "pilotage/R2R-v0": "pilotage.envs.r2r:R2REnv",
 }
 
 for _id, _entry_point in ENTRY_POINTS.items():

@@ -44,6 +44,12 @@ WORLDS: dict[str, WorldSpec] = {
             "pilotage.envs.rooms:RoomsVectorEnv",
             "pilotage.envs.rooms:make_tasks",
         ),
+        WorldSpec(
+            "r2r",
+            "pilotage/R2R-v0",
+            "pilotage.envs.r2r:R2RVectorEnv",
+            "pilotage.envs.r2r:make_tasks",
+        ),
     )
 }
 

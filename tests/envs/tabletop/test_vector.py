@@ -198,6 +198,6 @@ def test_worlds_are_found_by_name() -> None:
     assert world.make_tasks("val", 2)[0].env == "tabletop"
     env = world.make_vector(1, render_rgb=False)
     env.close()
-    assert set(WORLDS) == {"tabletop", "rooms"}
+    assert set(WORLDS) >= {"tabletop", "rooms"}
     with pytest.raises(KeyError, match="did you mean tabletop"):
         load_world("table")
