@@ -44,6 +44,7 @@ PLAIN_DATA_MODULES = frozenset(
         "pilotage.envs.mapf.pogema_files",
         "pilotage.envs.mapf.tracker",
         "pilotage.envs.mapf.validation",
+        "pilotage.envs.maze.grid",
         "pilotage.envs.rooms.house",
         "pilotage.envs.tabletop.layout",
     }
