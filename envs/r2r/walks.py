@@ -1,0 +1,61 @@
+"""Trajectories on a graph as `Walk`s, which every metric convention can score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pilotage.episodes.types import EpisodeRecord, Task
+from pilotage.episodes.vln_metrics import Walk
+
+from .dataset import R2RData
+from .graph import ScanGraph
+
+
+def walk_of(task: Task, path: Sequence[str], data: R2RData, *, stopped: bool = True) -> Walk:
+    """A path of viewpoint ids beside the task's reference path; distances along the graph.
+
+    Raises DataError for viewpoints that the task's scan lacks.
+    """
+    graph = data.graph(task.scene["scan"])
+    numbers = graph.numbers(path, f"trajectory of {task.info['instr_id']}")
+    return _walk(task, graph, numbers, stopped)
+
+
+def walk_of_record(record: EpisodeRecord, data: R2RData) -> Walk | None:
+    """The walk of a played episode; None when it ended by an error: that is not an attempt."""
+    if record.end.is_error:
+        return None
+    graph = data.graph(record.task.scene["scan"])
+    numbers = record.trace["viewpoint"].ravel().astype(np.int64)
+    return _walk(record.task, graph, numbers, record.end.value in ("agent_stopped", "goal_reached"))
+
+
+def _walk(task: Task, graph: ScanGraph, numbers: np.ndarray, stopped: bool) -> Walk:
+    where = f"task {task.task_id}"
+    goal = graph.number(task.goal["viewpoint"], where)
+    reference = graph.numbers(task.info["path"], where)
+    succeeds = None
+    if "seen_from" in task.goal:
+        succeeds = np.isin(numbers, graph.numbers(task.goal["seen_from"], where))
+    return Walk(
+        positions=graph.position[numbers],
+        to_goal=graph.distance[goal, numbers],
+        goal=graph.position[goal],
+        reference=graph.position[reference],
+        shortest_m=task.shortest_path_length,
+        stopped=stopped,
+        hops=graph.distance[numbers[:-1], numbers[1:]],
+        to_reference=graph.distance[np.ix_(numbers, reference)],
+        reference_m=float(graph.distance[reference[:-1], reference[1:]].sum()),
+        succeeds=succeeds,
+    )
+
+
+def n_jumps(task: Task, path: Sequence[str], data: R2RData) -> int:
+    """How many moves of a path do not follow an edge (standing still is no move)."""
+    graph = data.graph(task.scene["scan"])
+    numbers = graph.numbers(path, f"trajectory of {task.info['instr_id']}")
+    a, b = numbers[:-1], numbers[1:]
+    return int(np.count_nonzero((a != b) & ~graph.adjacent[a, b]))
