@@ -29,6 +29,7 @@ def play(
     frames: Frames = "all",
     device: str = "cpu",
     narrate: bool = False,
+    read_tokens: bool = False,
     quiet: bool = False,
     world_options: dict[str, Any] | None = None,
 ) -> tuple[list[EpisodeRecord], RunFolder]:
@@ -36,6 +37,8 @@ def play(
     envs = open_world(env, n_slots, for_agent=agent, **(world_options or {}))
     try:
         policy = load_agent(agent, env, envs, device=device, narrate=narrate)
+        if read_tokens:
+            _ask_to_read(policy)
         folder = getattr(policy, "folder", None)
         conditions = [parse_condition(name, folder) for name in condition_names]
         _check_distinct(conditions)
@@ -69,6 +72,14 @@ def play(
         envs.close()
 
 
+def _ask_to_read(policy: Any) -> None:
+    if not hasattr(policy, "read_tokens"):
+        raise ValueError(
+            f"{policy.agent_id!r} has no layers to read; leave --read-tokens out, or choose a VLA"
+        )
+    policy.read_tokens = True
+
+
 def _frames(text: str) -> Frames:
     """ "all", "none" or a number; anything else is refused by the loop."""
     return int(text) if text.isdigit() else text  # type: ignore[return-value]
@@ -96,6 +107,7 @@ def run(
     frames: str,
     device: str,
     narrate: bool,
+    read_tokens: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -115,6 +127,7 @@ def run(
         frames=_frames(frames),
         device=device,
         narrate=narrate,
+        read_tokens=read_tokens,
         quiet=quiet,
     )
     rows = show(records, out=out, quiet=quiet and not as_json, as_json=as_json)

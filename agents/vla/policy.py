@@ -8,6 +8,7 @@ independent of the number of slots (tests/agents/test_vla_policy.py holds it).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pilotage.agents.vla.actions import ActionCodec
 from pilotage.agents.vla.cache import CACHE_ARGUMENT, RowCache
 from pilotage.agents.vla.conditions import AgentCondition
 from pilotage.agents.vla.model import VLAModel
+from pilotage.agents.vla.reading import TokenReader
 from pilotage.episodes.types import Condition, Json, Observations, Seeds, Task
 from pilotage.steering import tokens as groups
 from pilotage.steering.artefacts import model_digest
@@ -33,6 +35,7 @@ class VLAAgent:
     rows_per_forward: rows of one forward pass; slots are served in groups of that many.
     narrate: after each action it also says what it does; the words go into the record, and nothing
     that acts ever sees them.
+    read_tokens: what it is pushed to say goes into the record as well (`TokenReader`).
     """
 
     observation_needs: frozenset[str] = frozenset()
@@ -46,6 +49,7 @@ class VLAAgent:
         folder: Path | None = None,
         rows_per_forward: int = 8,
         narrate: bool = False,
+        read_tokens: bool = False,
         device: str = "cpu",
     ) -> None:
         self.model = model.to(device).eval()
@@ -59,6 +63,8 @@ class VLAAgent:
         self.weights_sha256 = weights_sha256
         self.rows_per_forward = rows_per_forward
         self.narrate = narrate
+        self.read_tokens = read_tokens
+        self._reader: TokenReader | None = None
         self._conditions: dict[str, AgentCondition] = {}
         self._steerer: Steerer | None = None
         self._trace: dict[str, np.ndarray] = {}
@@ -68,6 +74,8 @@ class VLAAgent:
         return f"{self.name}@{self.weights_sha256[:8]}"
 
     def manifest(self) -> dict[str, Json]:
+        # A key that old runs lack counts as false there: they can still be resumed.
+        reading = {"read_tokens": True} if self.read_tokens else {}
         return {
             "agent": self.agent_id,
             "weights_sha256": self.weights_sha256,
@@ -76,6 +84,7 @@ class VLAAgent:
             "device": self.device.partition(":")[0],
             "torch": torch.__version__,
             "torch_threads": torch.get_num_threads(),
+            **reading,
         }
 
     def prepare(self, conditions: Sequence[Condition], n_slots: int) -> None:
@@ -104,6 +113,9 @@ class VLAAgent:
         if any(c.interventions for c in self._conditions.values()):
             self._steerer = Steerer(decoder, n_rows=n_rows).__enter__()
             self._steerer.prepare(c.interventions for c in self._conditions.values())
+        self._reader = None
+        if self.read_tokens:
+            self._reader = TokenReader(decoder, self._conditions.values(), n_rows)
         self._instruction = torch.full(
             (n_rows, c.max_instruction), self.model.tokenizer.pad_id, device=self.device
         )
@@ -126,6 +138,8 @@ class VLAAgent:
         self._read_instruction(slot, task.instruction)
         if self._steerer is not None:
             self._steerer.set_row(slot, resolved.interventions)
+        if self._reader is not None:
+            self._reader.set_row(slot, condition.name)
 
     def _read_instruction(self, slot: int, text: str) -> None:
         edited = self._slot_condition[slot].edit_instruction(text)
@@ -159,6 +173,8 @@ class VLAAgent:
         self._trace = {"action_bins": bins.astype(np.int16)}
         if self._steerer is not None:
             self._trace["dose"] = self._steerer.last_dose()[: self._n_slots]
+        if self._reader is not None:
+            self._trace |= self._reader.trace(self._n_slots)
         return actions
 
     def _act_group(
@@ -187,7 +203,8 @@ class VLAAgent:
         keep = live[:, None].expand(-1, n_seen + 1).clone()
         keep[:, 0] &= (step > 0) & (c.memory_steps > 1) & c.sees_past_actions
         kinds = [groups.ACTION] + [groups.IMAGE] * c.n_image_tokens + [groups.PROPRIO]
-        hidden = self._feed(group, span, states, order, keep, kinds, "prefill", 0)[:, -1]
+        with nullcontext() if self._reader is None else self._reader.watch(span, live):
+            hidden = self._feed(group, span, states, order, keep, kinds, "prefill", 0)[:, -1]
         chosen = []
         for k in range(c.n_action_tokens):
             logits = self.model.decoder.lm_head(hidden)[:, self.model.tokenizer.first_bin_id :]
@@ -329,11 +346,20 @@ class VLAAgent:
     def finish_slot(self, slot: int) -> dict[str, Any]:
         """The steering receipt of the episode; ReceiptMismatch if it contradicts the plan."""
         told: dict[str, Any] = {"narration": list(self._said[slot])} if self.narrate else {}
+        if self._reader is not None:
+            told["reading"] = self._reader.receipt(slot, self.spell)
         if self._steerer is None or not self._slot_condition[slot].interventions:
             return told
         receipt = self._steerer.receipt(slot)
         self._steerer.check_receipt(receipt)
         return {**receipt, **told}
+
+    def spell(self, token_id: int) -> str:
+        """A word as it is, an action bin as the action it stands for (`+0.40`, `action 1`)."""
+        place = token_id - self.model.tokenizer.first_bin_id
+        if 0 <= place < (self.config.n_discrete or self.config.n_bins):
+            return self.codec.describe(place)
+        return self.model.tokenizer.text_of(token_id)
 
     def close(self) -> None:
         """Remove the steering hooks from the model."""
