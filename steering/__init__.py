@@ -7,6 +7,7 @@ from pilotage.steering.artefacts import ArtefactError, model_digest
 from pilotage.steering.captures import Capture, capture
 from pilotage.steering.clusters import Clusters, cluster_neurons, random_neurons
 from pilotage.steering.controls import random_matched, random_matched_all
+from pilotage.steering.families import ModelMap, describe_model
 from pilotage.steering.interventions import Intervention, Selector
 from pilotage.steering.projection import (
     Hit,
@@ -24,7 +25,9 @@ from pilotage.steering.sites import (
     ResolvedSite,
     Site,
     SiteError,
+    final_norm,
     find_layers,
+    offered_places,
     parse_site,
     resolve,
     unembedding,
@@ -47,6 +50,7 @@ __all__ = [
     "Clusters",
     "Hit",
     "Intervention",
+    "ModelMap",
     "NeuronProbe",
     "NeuronSet",
     "Projection",
@@ -63,11 +67,14 @@ __all__ = [
     "check_receipt",
     "cluster_neurons",
     "concept_embedding",
+    "describe_model",
+    "final_norm",
     "find_layers",
     "load_neurons",
     "load_vector",
     "mean_difference",
     "model_digest",
+    "offered_places",
     "parse_site",
     "project",
     "project_layers",

@@ -14,7 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from pilotage.steering.sites import SiteError, find_layers, unembedding, value_vectors
+from pilotage.steering.sites import (
+    SiteError,
+    final_norm,
+    find_layers,
+    unembedding,
+    value_vectors,
+)
 
 MAX_BYTES = 64 * 2**20
 _BLOCK = 64  # tokens per block in the search for the largest logits
@@ -223,14 +229,3 @@ def _final_norm_weight(decoder: nn.Module) -> torch.Tensor:
         raise SiteError(f"the final norm {type(norm).__name__} has no weight; use final_norm=False")
     weight = weight.detach().float()
     return 1 + weight if type(norm).__name__.startswith("Gemma") else weight
-
-
-def final_norm(decoder: nn.Module) -> nn.Module:
-    """The norm beside the decoder's blocks. Raises SiteError if there is none."""
-    layers = find_layers(decoder)
-    for module in decoder.modules():
-        if getattr(module, "layers", None) is layers and isinstance(
-            getattr(module, "norm", None), nn.Module
-        ):
-            return module.norm  # type: ignore[return-value]
-    raise SiteError(f"{type(decoder).__name__} has no `norm` beside its blocks")
