@@ -44,7 +44,7 @@ class VlnSummary:
     def mean(self, name: str) -> float:
         return self.metrics[name].interval.estimate
 
-    def cells(self, names: Sequence[str] = VLN_METRICS) -> dict[str, str | int | float]:
+    def cells(self) -> dict[str, str | int | float]:
         """A row for a table: the counts, then the means."""
         counts = {
             "convention": self.convention,
@@ -53,7 +53,7 @@ class VlnSummary:
             "n_nan": self.n_nan,
             "n_inf": self.n_inf,
         }
-        return counts | {name: self.mean(name) for name in names}
+        return counts | {name: self.mean(name) for name in self.metrics}
 
 
 def vln_summary(
@@ -61,6 +61,7 @@ def vln_summary(
     convention: str | VlnConvention,
     *,
     clusters: Sequence[object] | None = None,
+    names: Sequence[str] = VLN_METRICS,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> VlnSummary:
@@ -68,6 +69,7 @@ def vln_summary(
 
     Args:
         clusters: the scene of each episode; whole scenes are drawn for the interval.
+        names: the metrics that are wanted; n_nan and n_inf speak of these.
 
     A NaN or infinite value is kept (the mean is then not finite), counted as 0, or left out, as the
     convention has it. Raises ValueError when `clusters` has another length than `scores`.
@@ -77,11 +79,11 @@ def vln_summary(
         raise ValueError(f"clusters has {len(clusters)} labels for {len(scores)} episodes")
     scored = [i for i, score in enumerate(scores) if score is not None]
     table = np.array(
-        [[score[name] for name in VLN_METRICS] for score in scores if score is not None], float
-    ).reshape(len(scored), len(VLN_METRICS))
+        [[score[name] for name in names] for score in scores if score is not None], float
+    ).reshape(len(scored), len(names))
     labels = None if clusters is None else [clusters[i] for i in scored]
     metrics = {}
-    for column, name in enumerate(VLN_METRICS):
+    for column, name in enumerate(names):
         metrics[name] = _summary(table[:, column], rules, name, labels, n_resamples, seed)
     return VlnSummary(
         rules.name,
@@ -120,6 +122,7 @@ def convention_matrix(
     *,
     conventions: Sequence[str] = tuple(VLN_CONVENTIONS),
     clusters: Sequence[object] | None = None,
+    names: Sequence[str] = VLN_METRICS,
     success_radius_m: float = SUCCESS_RADIUS_M,
     n_resamples: int = N_RESAMPLES,
 ) -> list[VlnSummary]:
@@ -132,6 +135,7 @@ def convention_matrix(
             ],
             name,
             clusters=clusters,
+            names=names,
             n_resamples=n_resamples,
         )
         for name in conventions

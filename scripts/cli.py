@@ -243,6 +243,46 @@ def bench_manner(
     )
 
 
+@bench_app.command("vln")
+def bench_vln(
+    split: Annotated[str, typer.Option(help="train, val_seen, val_unseen.")] = "val_seen",
+    family: Annotated[str, typer.Option(help="r2r, r4r or reverie.")] = "r2r",
+    agents: Annotated[
+        str, typer.Option(help="Comma-separated.")
+    ] = "stop,random,shortest,reference",
+    predictions: Annotated[
+        list[Path] | None, typer.Option(help="A prediction file to score; repeatable.")
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Score a file that lacks instructions.")
+    ] = False,
+    convention: Annotated[str, typer.Option(help="Comma-separated, or all.")] = "r2r",
+    episodes: Annotated[int, typer.Option(min=0, help="Drawn instructions; 0: the split.")] = 0,
+    data: Annotated[Path | None, typer.Option(help="Data folder; else PILOTAGE_DATA.")] = None,
+    slots: Slots = 64,
+    seed: Seed = 0,
+    success_radius_m: Annotated[float, typer.Option(min=0.1)] = 3.0,
+    as_json: AsJson = False,
+) -> None:
+    """Floors and prediction files on R2R, R4R or REVERIE, under named metric conventions."""
+    from pilotage.scripts.cmd_bench_vln import vln
+
+    vln(
+        split=split,
+        family=family,
+        agents=[a.strip() for a in agents.split(",") if a.strip()],
+        predictions=predictions or [],
+        allow_missing=allow_missing,
+        conventions=[c.strip() for c in convention.split(",") if c.strip()],
+        episodes=episodes,
+        data=data,
+        slots=slots,
+        seed=seed,
+        success_radius_m=success_radius_m,
+        as_json=as_json,
+    )
+
+
 @train_app.command(
     "vla",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
@@ -265,6 +305,20 @@ def demo(
     from pilotage.scripts.cmd_demo import demo as demo_command
 
     demo_command(quick=quick, out=out, quiet=quiet)
+
+
+@app.command()
+def data(
+    root: Annotated[Path | None, typer.Option("--data", help="Else PILOTAGE_DATA.")] = None,
+    synthetic: Annotated[
+        Path | None, typer.Option(help="Write invented buildings into an empty folder.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Public VLN data sets: how to get them, and whether what is there is whole."""
+    from pilotage.scripts.cmd_data import data as data_command
+
+    raise typer.Exit(data_command(root=root, synthetic=synthetic, as_json=as_json))
 
 
 @app.command()

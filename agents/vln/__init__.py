@@ -1,0 +1,1 @@
+"""Agents for vision-and-language navigation on graphs: the floors and the ceiling of its tables."""
