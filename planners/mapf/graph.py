@@ -1,0 +1,93 @@
+"""A grid map as a graph of its free cells, and distances to goals, computed when first asked for.
+
+Vertices are the free cells in reading order, 0 to V - 1.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from pilotage.envs.mapf.instance import MOVES, check_map
+
+FAR = 1 << 29  # the distance of what cannot be reached
+
+
+class GridGraph:
+    """Free cells as vertices. Arrays are shared: do not write to them.
+
+    Raises:
+        ValueError, TypeError: what is no map (see `pilotage.envs.mapf.instance.check_map`).
+    """
+
+    def __init__(self, free: np.ndarray) -> None:
+        free = check_map(free, "graph")
+        self.cells = np.argwhere(free).astype(np.int32)  # int32 [V, 2], (row, col)
+        self.index = np.full(free.shape, -1, np.int32)  # int32 [H, W], -1 for walls
+        self.index[free] = np.arange(len(self.cells))
+        padded = np.pad(self.index, 1, constant_values=-1)
+        around = self.cells[:, None] + 1 + MOVES[None]
+        self.neighbours = np.ascontiguousarray(padded[around[..., 0], around[..., 1]])
+        # int32 [V, 5]: the vertex that each action leads to, itself for action 0, -1 for a wall
+
+    @property
+    def n_vertices(self) -> int:
+        return len(self.cells)
+
+    def vertices(self, cells: np.ndarray) -> np.ndarray:
+        """int32 [...]: the vertices of cells [..., 2]."""
+        return self.index[cells[..., 0], cells[..., 1]]
+
+
+class DistanceFields:
+    """Steps from every vertex to a goal, one breadth-first search per goal that is asked for."""
+
+    def __init__(self, graph: GridGraph) -> None:
+        self.graph = graph
+        self.table = np.empty((0, graph.n_vertices), np.int32)  # int32 [n_rows, V], FAR: no way
+        self._row_of = np.full(graph.n_vertices, -1, np.int32)
+        self._n = 0
+
+    def rows(self, goals: np.ndarray) -> np.ndarray:
+        """int32 [n]: the rows of `table` for vertices [n]; missing ones are computed first.
+
+        `table` may be another array afterwards: read it anew.
+        """
+        goals = np.asarray(goals)
+        missing = np.unique(goals[self._row_of[goals] < 0])
+        self._reserve(self._n + len(missing))
+        for goal in missing.tolist():
+            breadth_first(self.graph.neighbours, goal, self.table[self._n])
+            self._row_of[goal] = self._n
+            self._n += 1
+        return self._row_of[goals]
+
+    def field(self, goal: int) -> np.ndarray:
+        """int32 [V]: steps from every vertex to one goal."""
+        row = self.rows(np.array([goal]))[0]
+        return self.table[row]
+
+    def _reserve(self, n_rows: int) -> None:
+        if n_rows > len(self.table):
+            larger = np.empty((max(n_rows, 2 * len(self.table)), self.graph.n_vertices), np.int32)
+            larger[: self._n] = self.table[: self._n]
+            self.table = larger
+
+
+@numba.njit(cache=True)
+def breadth_first(neighbours, goal, out):
+    """Writes into `out` int32 [V] the number of steps from every vertex to `goal`."""
+    queue = np.empty(len(out), np.int32)
+    out[:] = FAR
+    out[goal] = 0
+    queue[0] = goal
+    head, tail = 0, 1
+    while head < tail:
+        v = queue[head]
+        head += 1
+        for action in range(1, 5):
+            u = neighbours[v, action]
+            if u >= 0 and out[u] == FAR:
+                out[u] = out[v] + 1
+                queue[tail] = u
+                tail += 1
