@@ -94,10 +94,13 @@ def _bearings(graph: ScanGraph, neighbour: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _angle(heading: np.ndarray, elevation: np.ndarray, views: np.ndarray) -> np.ndarray:
-    """sqrt(rel. heading^2 + rel. elevation^2) to the centres of views, [V, len(views), K]."""
+    """sqrt(rel. heading^2 + rel. elevation^2) to the centres of views, [V, len(views), K].
+
+    Rounded, so that ties (a bearing half way between two views) go to the first, not to noise.
+    """
     toward, up = view_angles(views)
     rel_heading = wrapped(heading[:, None] - toward[None, :, None])
-    return np.hypot(rel_heading, elevation[:, None] - up[None, :, None])
+    return np.hypot(rel_heading, elevation[:, None] - up[None, :, None]).round(9)
 
 
 def _navigable(graph: ScanGraph, neighbour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
