@@ -33,7 +33,7 @@ from pilotage.agents.vla.training import TrainConfig, Trainer, WindowSampler
 from pilotage.episodes.files import write_atomically
 from pilotage.scripts.worlds import TrainingWorld, training_world
 
-SCENES_SHARE = 0.3  # of the expert's weight, for the demos of static views
+SCENES_SHARE = 1.0  # of the expert's weight, for the demos of static views
 ROUND_WEIGHT = 2.0  # of a policy-driven episode; an expert's has 1
 LAST_ROUND = 0.8  # share of the training at the last DAgger round
 SAVE_EVERY = 500  # updates
@@ -110,11 +110,12 @@ class _Training:
         )
         model = VLAModel(self.config)
         remembers = self.config.memory_steps > 1
+        window = self.config.memory_steps if remembers else options.window_steps
         train_config = TrainConfig(
             n_updates=options.updates,
             batch_windows=options.batch_windows,
-            window_steps=self.config.memory_steps if remembers else options.window_steps,
-            narrations_per_window=3 if remembers else 2,
+            window_steps=window,
+            narrations_per_window=3 if remembers else min(2, max(1, window // 2)),
             learning_rate=options.learning_rate,
             seed=options.seed,
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from pilotage.agents.vla.config import VLAConfig
 from pilotage.agents.vla.demos import Demo, Siblings
-from pilotage.agents.vla.grounding import Thing, ViewBuilder, Views
+from pilotage.agents.vla.grounding import MIN_PIXELS, Thing, ViewBuilder, Views, count_pixels
 from pilotage.agents.vla.policy import image_of, proprio_of
 from pilotage.envs.tabletop import TabletopVectorEnv, draw_sibling, layout, make_tasks, vocabulary
 from pilotage.envs.tabletop.drawing import SEGMENT_OBJECT, SEGMENT_ROBOT, SEGMENT_ZONE
@@ -112,21 +112,22 @@ def _look_at(
             others = [draw_sibling(own, rng) for _ in range(SIBLINGS.n)]
             asked += [(slot, task) for task in (own, *others) if task is not None]
     seen: list[Any] = []
-    labels: list[list[tuple[np.ndarray, str, np.ndarray]]] = [[] for _ in asked]
+    labels: list[list[tuple[np.ndarray, str, np.ndarray, np.ndarray]]] = [[] for _ in asked]
     for _ in range(HANDS_PER_SCENE):
         for slot in slots:
             _place_somewhere(envs, slot, infos["trace"]["object_positions"][slot], rng)
         observations, infos = envs.observe(slots)
         seen.append(observations)
+        segments = [envs.segments(CAMERAS[key]) for key in config.image_keys]
         for k, key in enumerate(config.image_keys):
-            segments = envs.segments(CAMERAS[key])
             for slot in slots:
                 things = _things(tasks[slot], infos, slot, wrist=key == "wrist_rgb")
-                builder.add(k, observations[key][slot], segments[slot], things)
+                builder.add(k, observations[key][slot], segments[k][slot], things)
         for (slot, task), steps in zip(asked, labels, strict=True):
             row = {name: rows[slot] for name, rows in infos["trace"].items()}
             action, words = envs.expert_for(slot, task)
-            steps.append((action, words, aux_targets(task, row)))
+            pointed = _pointed(task, [s[slot] for s in segments], config)
+            steps.append((action, words, aux_targets(task, row), pointed))
     images = [
         np.stack([image_of(o, key, config.with_depth) for o in seen], axis=1)
         for key in config.image_keys
@@ -137,13 +138,28 @@ def _look_at(
             task=task,
             images=[camera[slot] for camera in images],
             proprio=proprio[slot],
-            actions=np.stack([action for action, _, _ in steps]),
-            narrations=[words for _, words, _ in steps],
-            aux=np.stack([aux for _, _, aux in steps]).astype(np.float32),
+            actions=np.stack([action for action, *_ in steps]),
+            narrations=[words for _, words, *_ in steps],
+            aux=np.stack([aux for _, _, aux, _ in steps]).astype(np.float32),
             success=False,
+            pointed=np.stack([pointed for *_, pointed in steps]),
         )
         for (slot, task), steps in zip(asked, labels, strict=True)
     ]
+
+
+def _pointed(task: Task, segments: list[np.ndarray], config: VLAConfig) -> np.ndarray:
+    """Bool [n_image_tokens, 2]: patches that show the object acted on, and those that show the zone
+    or object named second."""
+    goal = task.goal
+    numbers = [SEGMENT_OBJECT + goal["object"], -2]  # -2: nothing
+    if "zone" in goal:
+        numbers[1] = SEGMENT_ZONE + goal["zone"]
+    elif "reference" in goal:
+        numbers[1] = SEGMENT_OBJECT + goal["reference"]
+    cameras = zip(segments, config.image_patches, strict=True)
+    shown = [[count_pixels(s == n, grid) >= MIN_PIXELS for n in numbers] for s, grid in cameras]
+    return np.concatenate([np.stack(columns, axis=1) for columns in shown])
 
 
 def _place_somewhere(

@@ -74,6 +74,7 @@ class VLAConfig:
         True  # False hides them, so that repeating the last one is no shortcut
     )
     aux_dim: int = 0  # auxiliary regression targets used in training only
+    n_pointed: int = 0  # things of the instruction that image tokens are to recognise, in training
 
     @property
     def image_patches(self) -> list[PatchGrid]:
@@ -93,6 +94,11 @@ class VLAConfig:
     def block_size(self) -> int:
         """Tokens of one env step: images, proprioception, actions."""
         return self.n_image_tokens + 1 + self.n_action_tokens
+
+    @property
+    def pointing_layer(self) -> int:
+        """Blocks after which image tokens are read for what the instruction names."""
+        return max(1, self.n_layers // 2)
 
     @property
     def channels(self) -> int:

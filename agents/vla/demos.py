@@ -30,6 +30,8 @@ class Demo:
     narrations: list[str]
     aux: np.ndarray  # float32 [T, A]
     success: bool
+    # bool [T, n_image_tokens, n_pointed]: which patches show what the instruction names, if known
+    pointed: np.ndarray | None = None
 
     @property
     def n_steps(self) -> int:

@@ -27,7 +27,8 @@ class Window:
 
     instruction int64 [B, I]; images: per key uint8 [B, T, H, W, C]; proprio float32 [B, T, P];
     actions int64 [B, T, K] (bin indices); valid bool [B, T]; narration_step int64 [B, R] (index
-    into T); narration int64 [B, R, N] starting with <say>; aux float32 [B, T, A].
+    into T); narration int64 [B, R, N] starting with <say>; aux float32 [B, T, A]; pointed bool
+    [B, T, n_image_tokens, n_pointed], which patches show which named thing, where has_pointed [B].
     """
 
     instruction: torch.Tensor
@@ -39,6 +40,8 @@ class Window:
     narration_step: torch.Tensor
     narration: torch.Tensor
     aux: torch.Tensor
+    pointed: torch.Tensor
+    has_pointed: torch.Tensor
 
 
 class VLAModel(nn.Module):
@@ -82,6 +85,7 @@ class VLAModel(nn.Module):
             )
         )
         self.aux = nn.Linear(config.d_model, config.aux_dim) if config.aux_dim else None
+        self.pointer = nn.Linear(config.d_model, config.n_pointed) if config.n_pointed else None
 
     @property
     def action_ids(self) -> range:
@@ -101,7 +105,8 @@ class VLAModel(nn.Module):
         """Hidden states of a training batch, cut into the parts that losses need.
 
         Returns action `[B, T, K, d]` (states that predict the action tokens), narration
-        `[B, R, N, d]`, instruction `[B, I, d]`, all after the decoder's final norm.
+        `[B, R, N, d]`, instruction `[B, I, d]`, all after the decoder's final norm; and with a
+        pointer, image `[B, T, n_image_tokens, d]`, the residual stream at `pointing_layer`.
         """
         c = self.config
         n_batch, n_steps = window.valid.shape
@@ -116,16 +121,32 @@ class VLAModel(nn.Module):
             [self.embed_ids(window.instruction).to(seen.dtype), blocks, told], dim=1
         )
         positions, mask = self._positions_and_mask(window)
-        hidden = self.decoder.model(
-            inputs_embeds=sequence, attention_mask=mask, position_ids=positions, use_cache=False
-        ).last_hidden_state
+        output = self.decoder.model(
+            inputs_embeds=sequence,
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=False,
+            output_hidden_states=self.pointer is not None,
+        )
+        hidden = output.last_hidden_state
         end = n_words + n_steps * c.block_size
         per_block = hidden[:, n_words:end].reshape(n_batch, n_steps, c.block_size, c.d_model)
-        return {
+        states = {
             "instruction": hidden[:, :n_words],
             "action": per_block[:, :, c.n_image_tokens : c.n_image_tokens + c.n_action_tokens],
             "narration": hidden[:, end:].reshape(n_batch, n_told, c.max_narration, c.d_model),
         }
+        if self.pointer is not None:
+            middle = output.hidden_states[c.pointing_layer][:, n_words:end]
+            middle = middle.reshape(n_batch, n_steps, c.block_size, c.d_model)
+            states["image"] = middle[:, :, : c.n_image_tokens]
+        return states
+
+    def point(self, image_states: torch.Tensor) -> torch.Tensor:
+        """Logits `[..., n_pointed]` of "this patch shows that thing" from states `[..., d]`."""
+        if self.pointer is None:
+            raise ValueError("this model has no pointer; set n_pointed in its configuration")
+        return self.pointer(nn.functional.rms_norm(image_states, image_states.shape[-1:]))
 
     def next_word(self, hidden: torch.Tensor) -> torch.Tensor:
         """Ids int64 `[...]` of the likeliest word, or <eos>, behind final states `[..., d]`."""

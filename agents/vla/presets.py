@@ -25,6 +25,7 @@ def preset(world: str, size: str, words: Sequence[str], *, aux_dim: int) -> VLAC
             vision_width=64,
             max_instruction=34,
             aux_dim=aux_dim,
+            n_pointed=2,
         )
     elif world == "rooms":
         config = VLAConfig(

@@ -52,6 +52,8 @@ class DemoStore:
             arrays["proprio"] = np.concatenate([d.proprio for d in films])
             arrays["actions"] = np.concatenate([d.actions for d in chunk])
             arrays["aux"] = np.concatenate([d.aux for d in chunk])
+            if pointed := [d.pointed for d in chunk if d.pointed is not None]:
+                arrays["pointed"] = np.concatenate(pointed)
             _save(arrays, self.folder / file)
             rows.append(
                 {
@@ -63,6 +65,7 @@ class DemoStore:
                             "task": d.task.to_json(),
                             "narrations": d.narrations,
                             "success": d.success,
+                            "pointed": d.pointed is not None,
                         }
                         for d in chunk
                     ],
@@ -91,11 +94,16 @@ def _read_chunk(row: dict[str, Any], arrays: dict[str, np.ndarray]) -> Iterator[
         ([arrays[f"images.{k}"][end - n : end] for k in range(n_cameras)], slice(end - n, end))
         for n, end in zip(row["film_steps"], ends, strict=True)
     ]
-    at = 0
+    at = pointed_at = 0
     for entry in row["demos"]:
         images, span = films[entry["film"]]
-        steps = slice(at, at + span.stop - span.start)
+        n_steps = span.stop - span.start
+        steps = slice(at, at + n_steps)
         at = steps.stop
+        pointed = None
+        if entry.get("pointed"):
+            pointed = arrays["pointed"][pointed_at : pointed_at + n_steps]
+            pointed_at += n_steps
         yield Demo(
             task=Task.from_json(entry["task"]),
             images=images,
@@ -104,6 +112,7 @@ def _read_chunk(row: dict[str, Any], arrays: dict[str, np.ndarray]) -> Iterator[
             narrations=entry["narrations"],
             aux=arrays["aux"][steps],
             success=entry["success"],
+            pointed=pointed,
         )
 
 

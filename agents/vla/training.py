@@ -31,6 +31,7 @@ class TrainConfig:
     narration_weight: float = 0.2
     instruction_weight: float = 0.05
     aux_weight: float = 1.0
+    pointing_weight: float = 4.0
     label_blur_bins: float = 1.5  # standard deviation of the soft action labels; 0 = one-hot
     ema: float = 0.998
     bfloat16: bool = False  # without matrix units for it (AMX), bfloat16 is slower on a CPU
@@ -85,8 +86,8 @@ class WindowSampler:
         stacked = [torch.from_numpy(np.stack(column)) for column in zip(*parts, strict=True)]
         n_cameras = len(self.c.image_keys)
         images, rest = stacked[:n_cameras], stacked[n_cameras:]
-        words, proprio, bins, valid, first, told_step, told, aux = rest
-        return Window(words, images, proprio, bins, valid, first, told_step, told, aux)
+        words, proprio, bins, valid, first, told_step, told, *targets = rest
+        return Window(words, images, proprio, bins, valid, first, told_step, told, *targets)
 
     def _window(self, i: int) -> list[np.ndarray]:
         demo, t = self.demos[i], self.t
@@ -111,7 +112,14 @@ class WindowSampler:
             told_at.astype(np.int64),
             self._told[i][padded[told_at]],
             demo.aux[padded],
+            self._pointed(demo, padded),
+            np.bool_(demo.pointed is not None),
         ]
+
+    def _pointed(self, demo: Demo, steps: np.ndarray) -> np.ndarray:
+        if demo.pointed is not None:
+            return demo.pointed[steps]
+        return np.zeros((len(steps), self.c.n_image_tokens, self.c.n_pointed), dtype=bool)
 
 
 class Trainer:
@@ -160,6 +168,7 @@ class Trainer:
             + t.narration_weight * losses["narration"]
             + t.instruction_weight * losses["instruction"]
             + t.aux_weight * losses["aux"]
+            + t.pointing_weight * losses["pointing"]
         )
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -188,6 +197,7 @@ class Trainer:
             "narration": self._word_loss(told_logits, w.narration[:, :, 1:]),
             "instruction": self._word_loss(word_logits, w.instruction[:, 1:]),
             "aux": torch.zeros(()),
+            "pointing": self._pointing_loss(w, states),
         }
         if guess is not None:
             losses["aux"] = nn.functional.smooth_l1_loss(
@@ -207,6 +217,17 @@ class Trainer:
         weight = weight / weight.sum(-1, keepdim=True)
         chosen = log_p.gather(-1, index.clamp(0, n_bins - 1))
         return -(weight * chosen).sum(-1).mean()
+
+    def _pointing_loss(self, w: Window, states: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Which patches show what the instruction names: cross-entropy where that is known. It is
+        what teaches words and patches to find each other; actions alone do it many times slower."""
+        if self.model.pointer is None or not w.has_pointed.any():
+            return torch.zeros(())
+        known = w.has_pointed[:, None] & w.valid
+        logits = self.model.point(states["image"][known].float())
+        return nn.functional.binary_cross_entropy_with_logits(
+            logits, w.pointed[known].float(), pos_weight=torch.tensor(8.0)
+        )
 
     def _word_loss(self, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(
