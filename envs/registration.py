@@ -11,7 +11,9 @@ import gymnasium as gym
 ENTRY_POINTS = {
     "pilotage/Tabletop-v0": "pilotage.envs.tabletop:TabletopEnv",
     "pilotage/Rooms-v0": "pilotage.envs.rooms:RoomsEnv",
+    "pilotage/Mapf-v0": "pilotage.envs.mapf:MapfEnv",
     "pilotage/R2R-v0": "pilotage.envs.r2r:R2REnv",
+    "pilotage/Maze-v0": "pilotage.envs.maze:MazeEnv",
 }
 
 for _id, _entry_point in ENTRY_POINTS.items():

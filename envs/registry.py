@@ -45,10 +45,22 @@ WORLDS: dict[str, WorldSpec] = {
             "pilotage.envs.rooms:make_tasks",
         ),
         WorldSpec(
+            "mapf",
+            "pilotage/Mapf-v0",
+            "pilotage.envs.mapf:MapfVectorEnv",
+            "pilotage.envs.mapf:make_tasks",
+        ),
+        WorldSpec(
             "r2r",
             "pilotage/R2R-v0",
             "pilotage.envs.r2r:R2RVectorEnv",
             "pilotage.envs.r2r:make_tasks",
+        ),
+        WorldSpec(
+            "maze",
+            "pilotage/Maze-v0",
+            "pilotage.envs.maze:MazeVectorEnv",
+            "pilotage.envs.maze:make_tasks",
         ),
     )
 }
