@@ -51,6 +51,8 @@ class RandomAgent:
             rng = self._rngs[slot]
             if isinstance(space, gym.spaces.Box):
                 actions[slot] = rng.uniform(space.low, space.high)
+            elif isinstance(space, gym.spaces.MultiDiscrete):
+                actions[slot] = rng.integers(space.start, space.start + space.nvec)
             else:
                 discrete = cast(gym.spaces.Discrete, space)
                 stop = rng.random() < 0.01

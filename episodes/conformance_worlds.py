@@ -114,6 +114,8 @@ def _action(world: World, rng: np.random.Generator) -> np.ndarray:
         middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
         noise = rng.uniform(-0.9, 0.9, (n, *space.shape))
         return (middle + half * noise).astype(space.dtype)
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return rng.integers(space.start, space.start + space.nvec, (n, *space.shape))
     first, last = int(space.start), int(space.start + space.n)  # type: ignore[attr-defined]
     return rng.integers(first + 1, last, n).astype(space.dtype)
 

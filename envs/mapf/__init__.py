@@ -20,37 +20,44 @@ if TYPE_CHECKING:
     from pilotage.envs.mapf.movingai import read_map, read_movingai
     from pilotage.envs.mapf.pogema_files import read_pogema
     from pilotage.envs.mapf.simulator import MapfSimulator
-    from pilotage.envs.mapf.tasks import make_tasks
+    from pilotage.envs.mapf.single_env import MapfEnv
+    from pilotage.envs.mapf.tasks import instance_of, make_tasks, task_of
     from pilotage.envs.mapf.tracker import read_paths, write_paths
     from pilotage.envs.mapf.validation import PathReport, Violation, validate_paths
     from pilotage.envs.mapf.vector_env import MapfVectorEnv
 
 _HOMES = {
+    "MapfEnv": "single_env",
     "MapfInstance": "instance",
     "MapfSimulator": "simulator",
     "MapfVectorEnv": "vector_env",
     "PathReport": "validation",
     "Violation": "validation",
+    "instance_of": "tasks",
     "make_tasks": "tasks",
     "read_map": "movingai",
     "read_movingai": "movingai",
     "read_paths": "tracker",
     "read_pogema": "pogema_files",
+    "task_of": "tasks",
     "validate_paths": "validation",
     "write_paths": "tracker",
 }
 
 __all__ = [
+    "MapfEnv",
     "MapfInstance",
     "MapfSimulator",
     "MapfVectorEnv",
     "PathReport",
     "Violation",
+    "instance_of",
     "make_tasks",
     "read_map",
     "read_movingai",
     "read_paths",
     "read_pogema",
+    "task_of",
     "validate_paths",
     "write_paths",
 ]
