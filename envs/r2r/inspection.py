@@ -136,7 +136,10 @@ def _remarks(data: R2RData, name: str, split: str) -> Iterator[str]:
     if name == "r2r" and fourth:
         yield f"; {fourth} instructions beyond the three per path that the official script scores"
     if name == "reverie":
-        unseen = sum(item.path[-1] not in data.sees(item) for item in items)
+        try:
+            unseen = sum(item.path[-1] not in data.sees(item) for item in items)
+        except DataMissing:  # said of the boxes themselves
+            unseen = 0
         if unseen:
             yield f"; in {unseen} the end of the path does not see the object"
     if name == "r4r":
