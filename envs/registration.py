@@ -14,6 +14,7 @@ ENTRY_POINTS = {
     "pilotage/Mapf-v0": "pilotage.envs.mapf:MapfEnv",
     "pilotage/R2R-v0": "pilotage.envs.r2r:R2REnv",
     "pilotage/Maze-v0": "pilotage.envs.maze:MazeEnv",
+    "pilotage/PathGraph-v0": "pilotage.envs.pathgraph:PathGraphEnv",
 }
 
 for _id, _entry_point in ENTRY_POINTS.items():

@@ -62,6 +62,12 @@ WORLDS: dict[str, WorldSpec] = {
             "pilotage.envs.maze:MazeVectorEnv",
             "pilotage.envs.maze:make_tasks",
         ),
+        WorldSpec(
+            "pathgraph",
+            "pilotage/PathGraph-v0",
+            "pilotage.envs.pathgraph:PathGraphVectorEnv",
+            "pilotage.envs.pathgraph:make_tasks",
+        ),
     )
 }
 
