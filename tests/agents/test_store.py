@@ -34,6 +34,7 @@ def demo(config: VLAConfig, i: int, n_steps: int, like: Demo | None = None) -> D
         narrations=["go left" if k % 2 else "go right" for k in range(n_steps)],
         aux=rng.normal(size=(n_steps, config.aux_dim)).astype(np.float32),
         success=bool(i % 2),
+        pointed=rng.random((n_steps, 1, 2)) < 0.3 if i == 2 else None,
     )
 
 
@@ -58,6 +59,10 @@ def test_demos_come_back_as_they_were(
         for name in ("proprio", "actions", "aux"):
             assert np.array_equal(getattr(ours, name), getattr(theirs, name))
         assert np.array_equal(ours.images[0], theirs.images[0])
+        assert (ours.pointed is None) == (theirs.pointed is None)
+    assert demos[1].pointed is not None
+    assert again[1].pointed is not None
+    assert np.array_equal(demos[1].pointed, again[1].pointed)
     assert again[0].images is again[1].images  # once in memory
     assert again[1].images is not again[2].images
 
@@ -77,7 +82,7 @@ def test_missing_and_torn_demos_are_refused(tmp_path: Path) -> None:
 
 def trainer() -> tuple[Trainer, WindowSampler]:
     torch.manual_seed(0)
-    config = tiny_config()
+    config = tiny_config(n_pointed=2)
     model = VLAModel(config)
     train = TrainConfig(n_updates=20, batch_windows=4, window_steps=3, warmup=2)
     sampler = WindowSampler(config, train, model)
@@ -118,7 +123,7 @@ def test_only_the_newest_state_stays_and_a_torn_one_is_refused(tmp_path: Path) -
 
 
 def test_demos_are_drawn_by_weight() -> None:
-    config = tiny_config()
+    config = tiny_config(n_pointed=2)
     model = VLAModel(config)
     train = TrainConfig(batch_windows=500, window_steps=1)
     sampler = WindowSampler(config, train, model)

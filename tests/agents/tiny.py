@@ -12,7 +12,9 @@ from pilotage.episodes.types import Task
 WORDS = ("go", "left", "right", "slowly", "quickly", "to", "the", "red", "cube")
 
 
-def tiny_config(*, memory_steps: int = 1, sees_past_actions: bool = True) -> VLAConfig:
+def tiny_config(
+    *, memory_steps: int = 1, sees_past_actions: bool = True, n_pointed: int = 0
+) -> VLAConfig:
     """Three action tokens without memory, one discrete token with it."""
     discrete = memory_steps > 1
     return VLAConfig(
@@ -35,6 +37,7 @@ def tiny_config(*, memory_steps: int = 1, sees_past_actions: bool = True) -> VLA
         memory_steps=memory_steps,
         sees_past_actions=sees_past_actions,
         aux_dim=2,
+        n_pointed=n_pointed,
     )
 
 
