@@ -84,13 +84,14 @@ def train(options: Options) -> Path:
 
 
 def _claim(out: Path, options: Options) -> None:
-    """Note the options in the folder, or check that they are those of the training in it."""
+    """Note the options in the folder, or check that they are those of the training in it (the
+    number of threads may change: it is the machine's)."""
     path, ours = out / "options.json", asdict(options)
     if not path.is_file():
         write_atomically(path, json.dumps(ours, indent=1).encode())
         return
     theirs = json.loads(path.read_text())
-    other = [k for k in ours if ours[k] != theirs.get(k)]
+    other = [k for k in ours if ours[k] != theirs.get(k) and k != "threads"]
     if other:
         told = ", ".join(f"{k} {theirs.get(k)!r} (now {ours[k]!r})" for k in other)
         raise ValueError(f"{out} holds a training with other options: {told}; give another --out")
