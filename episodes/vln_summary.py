@@ -46,7 +46,7 @@ class VlnSummary:
 
     def cells(self) -> dict[str, str | int | float]:
         """A row for a table: the counts, then the means."""
-        counts = {
+        counts: dict[str, str | int | float] = {
             "convention": self.convention,
             "n_total": self.n_total,
             "n_scored": self.n_scored,

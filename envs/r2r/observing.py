@@ -73,7 +73,7 @@ class Observer:
     def observe(self) -> dict[str, Any]:
         """Observations of all slots; empty rows for slots that never began."""
         world, n = self._world, self._world.num_envs
-        n_actions = int(world.single_action_space.n)
+        n_actions = world.first_move + MAX_CANDIDATES
         slots = np.flatnonzero(world.begun)
         pose = np.zeros((n, 2), np.float32)
         candidates = np.zeros((n, MAX_CANDIDATES, 3), np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pilotage.episodes.names import unknown
-from pilotage.episodes.types import Task
+from pilotage.episodes.types import Json, Task
 
 from .annotations import FAMILIES, SPLIT_ALIASES, Item
 from .dataset import R2RData, shared_data
@@ -74,8 +74,12 @@ def task_of(item: Item, family: str, split: str, source: R2RData) -> Task:
     """
     graph = source.graph(item.scan)
     numbers = graph.numbers(item.path, f"instruction {item.instr_id}")
-    goal = {"viewpoint": item.path[-1]}
-    info = {"instr_id": item.instr_id, "path_id": item.path_id, "path": list(item.path)}
+    goal: dict[str, Json] = {"viewpoint": item.path[-1]}
+    info: dict[str, Json] = {
+        "instr_id": item.instr_id,
+        "path_id": item.path_id,
+        "path": list(item.path),
+    }
     if family == "reverie":
         seen_from = source.sees(item)
         goal |= {"object": item.object_id, "seen_from": seen_from}

@@ -212,7 +212,7 @@ class R2RVectorEnv(gym.vector.VectorEnv):
 
     def _check_actions(self, actions: np.ndarray) -> np.ndarray:
         values = np.asarray(actions)
-        n_actions = int(self.single_action_space.n)
+        n_actions = self.first_move + MAX_CANDIDATES
         if values.shape != (self.num_envs,):
             raise ValueError(f"actions must have shape ({self.num_envs},), got {values.shape}")
         if values.dtype.kind == "f":

@@ -14,8 +14,10 @@ from .dataset import N_SECTORS, R2RData
 from .views import N_HEADINGS, N_VIEWS
 
 Objects = Literal["captions", "boxes", "none"]
-DIRECTIONS = ("ahead", "ahead right", "right", "back right", "back", "back left", "left")
-DIRECTIONS += ("ahead left",)
+DIRECTIONS = (
+    *("ahead", "ahead right", "right", "back right", "back", "back left", "left"),
+    "ahead left",
+)
 
 
 def sector_of(view: int) -> int:
