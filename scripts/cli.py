@@ -283,6 +283,41 @@ def bench_vln(
     )
 
 
+@bench_app.command("mapf")
+def bench_mapf(
+    path: Annotated[
+        Path | None,
+        typer.Option(help="Folder of .map and .scen, or a POGEMA .yaml; else PILOTAGE_DATA."),
+    ] = None,
+    maps: Annotated[str, typer.Option(help="Names, comma-separated; empty: all.")] = "",
+    agents: Annotated[str, typer.Option(help="Team sizes, comma-separated.")] = "50,100,200",
+    solvers: Annotated[
+        str, typer.Option(help="Of prioritised, cbs, pibt, lacam, lacam_star.")
+    ] = "prioritised,pibt,lacam,lacam_star",
+    scenarios: Annotated[int, typer.Option(min=0, help="Instances of each; 0: all.")] = 5,
+    time_limit_s: Annotated[float, typer.Option(help="For each instance, seconds.")] = 5.0,
+    max_steps: Annotated[int, typer.Option(min=0, help="Later plans fail; 0: no limit.")] = 0,
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the table.")] = Path("runs/bench-mapf"),
+    as_json: AsJson = False,
+) -> None:
+    """MAPF solvers on published instances, judged; PIBT's throughput where they are lifelong."""
+    from pilotage.scripts.cmd_bench_mapf import mapf
+
+    mapf(
+        path=path,
+        maps=[m.strip() for m in maps.split(",") if m.strip()],
+        agents=[int(n) for n in agents.split(",")],
+        solvers=[s.strip() for s in solvers.split(",") if s.strip()],
+        scenarios=scenarios,
+        time_limit_s=time_limit_s,
+        max_steps=max_steps,
+        seed=seed,
+        out=out,
+        as_json=as_json,
+    )
+
+
 @train_app.command(
     "vla",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},

@@ -199,7 +199,9 @@ class MapfSimulator:
             )
         return on_goal, (on_goal.sum(axis=1) == self.team) & (self.team > 0)
 
-    def observe(self, out: np.ndarray | None = None, envs: Sequence[int] | None = None):
+    def observe(
+        self, out: np.ndarray | None = None, envs: Sequence[int] | None = None
+    ) -> np.ndarray:
         """Windows around the agents, float32 [n_envs, n_agents, 3, D, D] with D = 2 r + 1.
 
         Channels: walls (the ring around the map is wall, beyond it is free, as in POGEMA), agents
@@ -297,15 +299,16 @@ def _observe_all(which, stride, r, blocked, team, cells, goals, holder, out):
             if i >= team[b]:
                 out[b, i] = 0
                 continue
-            corner = cells[b, i] - r * stride - r
+            walls, others, target = out[b, i, 0], out[b, i, 1], out[b, i, 2]
+            target[:] = 0
             for y in range(2 * r + 1):
+                first = cells[b, i] + (y - r) * stride - r
+                walls[y] = blocked[b, first : first + 2 * r + 1]
+                row = holder[first : first + 2 * r + 1]
                 for x in range(2 * r + 1):
-                    at = corner + y * stride + x
-                    out[b, i, 0, y, x] = blocked[b, at]
-                    out[b, i, 1, y, x] = 1 if holder[at] >= 0 else 0
-                    out[b, i, 2, y, x] = 0
+                    others[y, x] = row[x] >= 0
             dy = goals[b, i] // stride - cells[b, i] // stride
             dx = goals[b, i] % stride - cells[b, i] % stride
-            out[b, i, 2, r + min(max(dy, -r), r), r + min(max(dx, -r), r)] = 1
+            target[r + min(max(dy, -r), r), r + min(max(dx, -r), r)] = 1
         for i in range(team[b]):
             holder[cells[b, i]] = -1

@@ -195,7 +195,9 @@ def _tree(n_agents: int, n_nodes: int, *, old: kernel.Tree | None = None) -> ker
         shapes[name] = ((n_constraints,), np.int32)
     for name in ("edge_to", "edge_cost", "edge_next"):
         shapes[name] = ((n_edges,), np.int32)
-    arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in shapes.items()}
+    arrays: dict[str, np.ndarray] = {
+        name: np.zeros(shape, dtype) for name, (shape, dtype) in shapes.items()
+    }
     if old is not None:
         for name in shapes:
             values = getattr(old, name)

@@ -1,0 +1,225 @@
+"""`pilotage bench mapf`: solvers on published multi-agent path finding instances.
+
+One-shot instances: success, sum of costs, makespan and the time to the first plan, with ratios to
+lower bounds (shortest paths alone). Lifelong instances: throughput of PIBT in the simulator. Every
+plan is judged by `validate_paths`; one that breaks a rule ends the command.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import numpy as np
+
+from pilotage.envs.mapf.instance import MapfInstance
+from pilotage.envs.mapf.movingai import read_movingai
+from pilotage.envs.mapf.pogema_files import read_pogema
+from pilotage.envs.mapf.simulator import MapfSimulator
+from pilotage.envs.mapf.validation import lifelong_report, validate_paths
+from pilotage.envs.r2r.files import data_root
+from pilotage.episodes.names import unknown
+from pilotage.planners.mapf import (
+    DistanceFields,
+    GridGraph,
+    PibtPolicy,
+    PlanResult,
+    PlanStatus,
+    cbs,
+    lacam,
+    lacam_star,
+    pibt,
+    prioritised,
+)
+from pilotage.scripts.tabulate import show_rows
+
+Solver = Callable[..., PlanResult]
+SOLVERS: dict[str, Solver] = {
+    "prioritised": prioritised,
+    "cbs": cbs,
+    "pibt": pibt,
+    "lacam": lacam,
+    "lacam_star": lacam_star,
+}
+SEEDED = {"prioritised", "pibt", "lacam", "lacam_star"}
+
+
+def mapf(
+    *,
+    path: Path | None,
+    maps: Sequence[str],
+    agents: Sequence[int],
+    solvers: Sequence[str],
+    scenarios: int,
+    time_limit_s: float,
+    max_steps: int,
+    seed: int,
+    out: Path,
+    as_json: bool,
+) -> list[dict[str, Any]]:
+    """See `pilotage bench mapf --help`. One row a map (or file), team size and solver."""
+    for name in solvers:
+        if name not in SOLVERS:
+            raise unknown("solver", name, SOLVERS)
+    path = path or default_folder()
+    rows = []
+    for group, n, instances in groups(path, maps, agents, scenarios):
+        if instances[0].is_lifelong:
+            rows.append(lifelong_row(group, n, instances, max_steps or 256, seed))
+            continue
+        for name in solvers:
+            rows.append(row_of(group, n, instances, name, time_limit_s, max_steps, seed))
+    if not rows:
+        raise ValueError(f"{path} has no instance with {list(agents)} agents; choose --agents")
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        show_rows(rows, f"{path.name}, {time_limit_s:g} s each", out / "mapf.md", width=150)
+    return rows
+
+
+def default_folder() -> Path:
+    """The MovingAI files in the folder of public data.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    root = data_root()
+    folder = root / "mapf" / "movingai"
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} does not exist; give --path (a folder with .map and .scen files, or a "
+            "POGEMA *-mapf.yaml or *-lmapf.yaml), or set PILOTAGE_DATA to the data folder"
+        )
+    return folder
+
+
+def groups(
+    path: Path, maps: Sequence[str], agents: Sequence[int], scenarios: int
+) -> Iterator[tuple[str, int, list[MapfInstance]]]:
+    """(name, team size, at most `scenarios` instances); a size that a file lacks is left out."""
+    if path.suffix == ".yaml":
+        whole = read_pogema(path)
+        for n in agents:
+            fitting = [x.first_agents(n) for x in whole if x.n_agents >= n][: scenarios or None]
+            if fitting:
+                yield path.stem, n, fitting
+        return
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} is neither a folder nor a .yaml file")
+    names = [p.stem for p in sorted(path.glob("*.map"))]
+    for name in maps:
+        if name not in names:
+            raise unknown("map", name, names)
+    for name in maps or names:
+        files = sorted(path.glob(f"{name}-random-*.scen")) or sorted(path.glob(f"{name}-*.scen"))
+        for n in agents:
+            instances = []
+            for file in files[: scenarios or None]:
+                everyone = read_movingai(path / f"{name}.map", file)
+                if everyone.n_agents >= n:
+                    instances.append(everyone.first_agents(n))
+            if instances:
+                yield name, n, instances
+
+
+def row_of(
+    group: str,
+    n: int,
+    instances: Sequence[MapfInstance],
+    name: str,
+    time_limit_s: float,
+    max_steps: int,
+    seed: int,
+) -> dict[str, Any]:
+    """One solver on all instances; costs are means over those that it solved."""
+    options = {"seed": seed} if name in SEEDED else {}
+    solved, firsts, late, over = [], [], 0, 0.0
+    for instance in instances:
+        result = SOLVERS[name](instance, time_limit_s=time_limit_s, **options)
+        over = max(over, result.elapsed_s - time_limit_s)
+        if result.status is not PlanStatus.SOLVED or result.paths is None:
+            continue
+        report = validate_paths(instance, result.paths)
+        if not report.success:
+            raise RuntimeError(f"{name} on {instance.name}: {report.violations[0]}")
+        if max_steps and (report.makespan or 0) > max_steps:
+            late += 1
+            continue
+        firsts.append(result.first_solution_s or 0.0)
+        solved.append((report, *bounds_of(instance), result.optimal))
+    row: dict[str, Any] = {"map": group, "agents": n, "solver": name, "n": len(instances)}
+    row["success"] = round(len(solved) / len(instances), 3)
+    if solved:
+        costs = [r.sum_of_costs or 0 for r, *_ in solved]
+        losses = [r.sum_of_loss or 0 for r, *_ in solved]
+        spans = [r.makespan or 0 for r, *_ in solved]
+        ratios = [c / b for c, (_, b, _, _) in zip(costs, solved) if b]
+        span_ratios = [s / w for s, (_, _, w, _) in zip(spans, solved) if w]
+        row |= {
+            "sum_of_costs": round(mean(costs), 1),
+            "/bound": round(mean(ratios), 3) if ratios else None,
+            "sum_of_loss": round(mean(losses), 1),
+            "makespan": round(mean(spans), 1),
+            "span/bound": round(mean(span_ratios), 3) if span_ratios else None,
+            "optimal": sum(optimal for *_, optimal in solved),
+            "first_s": round(median(firsts), 3),
+        }
+    return row | {"too_late": late, "over_ms": round(1000 * max(over, 0.0))}
+
+
+def bounds_of(instance: MapfInstance) -> tuple[int, int]:
+    """The sum of the agents' shortest paths, and the longest of them: no plan costs less, and none
+    has a smaller makespan."""
+    graph = GridGraph(instance.free)
+    fields = DistanceFields(graph)
+    rows = fields.rows(graph.vertices(instance.goals))
+    shortest = fields.table[rows, graph.vertices(instance.starts)]
+    return int(shortest.sum()), int(shortest.max())
+
+
+def lifelong_row(
+    group: str, n: int, instances: Sequence[MapfInstance], n_steps: int, seed: int
+) -> dict[str, Any]:
+    """PIBT in the simulator: goals per step, and the time that it takes to decide a step."""
+    throughputs, decided, held = [], [], 0
+    for instance in instances:
+        sim = MapfSimulator(
+            1, n_agents=n, max_height=instance.free.shape[0], max_width=instance.free.shape[1]
+        )
+        sim.reset(0, instance, seed=seed)
+        policy = PibtPolicy(instance.free, n, seed=seed)
+        cells = [sim.positions()[0]]
+        for _ in range(n_steps):
+            goals = sim.positions("goals")[0]
+            start = time.perf_counter()
+            after = policy.next_cells(cells[-1], goals)
+            decided.append(time.perf_counter() - start)
+            sim.step(actions_of(after - cells[-1])[None])
+            held += int(sim.stopped[0])
+            cells.append(sim.positions()[0])
+        report = lifelong_report(instance, np.stack(cells, axis=1))
+        if report.violations or report.goals_reached.tolist() != sim.reached[0].tolist():
+            raise RuntimeError(f"pibt on {instance.name}: simulator and judge disagree")
+        throughputs.append(report.throughput)
+    return {
+        "map": group,
+        "agents": n,
+        "solver": "pibt",
+        "n": len(instances),
+        "steps": n_steps,
+        "throughput": round(mean(throughputs), 4),
+        "decide_ms": round(1000 * median(decided), 3),
+        "held_up": held,
+    }
+
+
+def actions_of(moves: np.ndarray) -> np.ndarray:
+    """int64 [N]: the actions of moves int [N, 2]."""
+    rows, cols = moves[:, 0], moves[:, 1]
+    return np.select([rows == -1, rows == 1, cols == -1, cols == 1], [1, 2, 3, 4], 0)
