@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pilotage.episodes.runs import RunFolder
 from pilotage.episodes.types import EpisodeRecord
 from pilotage.scripts.tabulate import rows_of
+
+
+def in_order(run: RunFolder) -> Iterator[EpisodeRecord]:
+    """The records with their frames, task by task, conditions in the order of the command line."""
+    order = [condition["name"] for condition in run.manifest["conditions"]]
+    keys = {
+        (r.task.task_id, order.index(r.condition), r.key): r.key for r in run.records(frames=False)
+    }
+    return (run.load(keys[place]) for place in sorted(keys))
 
 
 def write_html(run: RunFolder, out: Path | None = None) -> Path:
@@ -21,7 +30,7 @@ def write_html(run: RunFolder, out: Path | None = None) -> Path:
     return write_report(
         out or run.path / "report.html",
         title=f"Pilotage: {run.path.name}",
-        records=run.records(),
+        records=in_order(run),
         comparison_rows=rows,
         manifest=run.manifest,
     )
@@ -51,7 +60,7 @@ def write_rerun(run: RunFolder, *, max_episodes: int | None = 40) -> Path:
     from pilotage.viewers.rerun_log import log_run
 
     return log_run(
-        run.records(), run.path / "run.rrd", run_name=run.path.name, max_episodes=max_episodes
+        in_order(run), run.path / "run.rrd", run_name=run.path.name, max_episodes=max_episodes
     )
 
 

@@ -121,7 +121,11 @@ def _document(
     names = [str(row.get("condition")) for row in rows] + gathered.conditions
     slots = condition_slots(names)
     tray = taskcards.FilmTray(films, limits.max_films, limits.frame_size, limits.max_film_bytes)
-    cards = "".join(taskcards.card(group, slots, tray) for group in gathered.shown.values())
+    read = _task_with_tokens(gathered)
+    cards = "".join(
+        taskcards.card(group, slots, tray, tokens=task_id == read)
+        for task_id, group in gathered.shown.items()
+    )
     tables = results.table(rows, slots, metric) + results.metrics_table(rows, slots)
     main = (
         _section("Results", tables + _errors(gathered))
@@ -238,6 +242,16 @@ def _task_intro(gathered: Gathered) -> str:
     )
 
 
+def _task_with_tokens(gathered: Gathered) -> str | None:
+    """The first task shown under most conditions with top tokens: it is the one that shows them."""
+    counts = {
+        task_id: len({r.condition for r in group if "top_token_ids" in r.agent_trace})
+        for task_id, group in gathered.shown.items()
+    }
+    best = max(counts, key=lambda task_id: counts[task_id], default=None)
+    return best if best is not None and counts[best] else None
+
+
 def _notes(gathered: Gathered, tray: taskcards.FilmTray, limits: Limits) -> str:
     notes = []
     hidden = gathered.n_tasks - len(gathered.shown)
@@ -247,6 +261,9 @@ def _notes(gathered: Gathered, tray: taskcards.FilmTray, limits: Limits) -> str:
             f"(max_tasks={limits.max_tasks}); they count in the table and the curves."
         )
     notes += tray.notes()
+    read = _task_with_tokens(gathered)
+    if read is not None and len(gathered.shown) > 1:
+        notes.append(f"Top tokens over time are shown for one task, {read}.")
     if not notes:
         return ""
     return '<ul class="notes">' + "".join(svg.el("li", svg.text(n)) for n in notes) + "</ul>"

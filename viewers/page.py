@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .canvas import role_style
 from .svg import condition_style
+from .token_strips import token_style
 
 _CSS = """
 :root{color-scheme:light dark;--bg:#f7f7f5;--card:#fff;--line:#e2e4e8;--soft:#f1f2f4;
@@ -196,7 +197,8 @@ SCRIPT = """
 
 def style_sheet() -> str:
     """Everything the page needs of CSS."""
-    return condition_style() + role_style() + "".join(line.lstrip() for line in _CSS.splitlines())
+    rules = "".join(line.lstrip() for line in _CSS.splitlines())
+    return condition_style() + role_style() + rules + token_style()
 
 
 POLICY = (

@@ -1,5 +1,7 @@
 """Episodes for the Rerun viewer: poses, objects, pictures, words, doses on one step timeline.
 
+What stands still (walls, doors, furniture) is at `/<task>/scene`.
+
 Each episode is an entity tree `/<task>/<condition>/…`, so that one viewer shows the conditions of
 a task side by side, in step. Needs rerun-sdk (`pip install 'pilotage[view]'`).
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,12 @@ import numpy as np
 
 from pilotage.episodes.types import EpisodeRecord
 
-from . import scenes
+from . import rerun_scene, rerun_tokens, scenes
 from .optional import require
 from .style import SWATCHES, condition_slots, rgb
+from .tokens import token_trace
 
 TIMELINE = "step"
-_ACTION_NAMES = {"tabletop": ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")}
 
 
 def log_run(
@@ -39,7 +41,7 @@ def log_run(
         records: any iterable, read once, one episode in memory at a time.
         out_rrd: ends in `.rrd`; folders are made.
         run_name: the name that the viewer shows.
-        vocabulary: words of token ids, to spell `agent_trace["top_token_ids"]` out.
+        vocabulary: words of token ids, for records that do not spell their own top tokens.
         max_episodes: stop after so many.
 
     Raises:
@@ -74,16 +76,20 @@ def _write(
     stream.save(name)
     stream.send_recording_name(run_name)
     layout: dict[str, list[str]] = {}
+    tokens, neurons = set[str](), set[str]()
     count, slots = 0, dict[str, int]()
     for count, record in enumerate(records, start=1):
         slots = condition_slots([*slots, record.condition])
         root = log_episode(rr, stream, record, slots[record.condition], vocabulary, layout)
         layout.setdefault(_part(record.task.task_id), []).append(root)
+        if (trace := token_trace(record)) is not None:
+            tokens.add(root)
+            neurons |= {root} if any(p.series is not None for p in trace.pushes) else set()
         if count == max_episodes:
             break
     if not count:
         raise ValueError("there are no records to log; run some episodes first")
-    stream.send_blueprint(_blueprint(rr, layout))
+    stream.send_blueprint(_blueprint(rr, layout, tokens, neurons))
     stream.flush()
     stream.disconnect()
 
@@ -98,18 +104,21 @@ def log_episode(
 ) -> str:
     """Logs one episode into `stream` and returns the root of its entity tree.
 
-    A repeat of a condition on the same task gets a number behind its name.
+    `taken`: the roots of each task so far. A repeat of a condition on the same task gets a number
+    behind its name; the scene of a task is logged with its first episode.
     """
     base = f"{_part(record.task.task_id)}/{_part(record.condition)}"
     used = (taken or {}).get(_part(record.task.task_id), ())
     repeat = sum(1 for root in used if root == base or root.startswith(f"{base}_repeat"))
     root = f"{base}_repeat{repeat}" if repeat else base
     color = rgb(SWATCHES[slot].light)
+    if not used:
+        rerun_scene.log_scene(rr, stream, f"{_part(record.task.task_id)}/scene", record.task)
     _log_words(rr, stream, root, record)
     _log_space(rr, stream, root, record, color)
     _log_pictures(rr, stream, root, record)
     _log_numbers(rr, stream, root, record, color)
-    _log_tokens(rr, stream, root, record, vocabulary)
+    rerun_tokens.log_tokens(rr, stream, root, record, vocabulary, TIMELINE)
     return root
 
 
@@ -218,7 +227,7 @@ def _log_numbers(
         if np.ndim(rows) == 1 and np.issubdtype(np.asarray(rows).dtype, np.number):
             series[name] = np.asarray(rows, dtype=np.float64)
     flat = np.asarray(record.actions, dtype=np.float64).reshape(record.n_steps, -1)
-    names = _ACTION_NAMES.get(record.task.env, ())
+    names = scenes.ACTION_NAMES.get(record.task.env, ())
     for i in range(flat.shape[1] if record.n_steps else 0):
         label = names[i] if i < len(names) and len(names) == flat.shape[1] else str(i)
         series[f"action/{label}"] = flat[:, i]
@@ -234,26 +243,13 @@ def _log_numbers(
         )
 
 
-def _log_tokens(
-    rr: Any, stream: Any, root: str, record: EpisodeRecord, vocabulary: Sequence[str] | None
-) -> None:
-    if "top_token_ids" not in record.agent_trace:
-        return
-    for step, row in enumerate(np.asarray(record.agent_trace["top_token_ids"])):
-        ids = [int(i) for i in np.ravel(row)]
-        stream.set_time(TIMELINE, sequence=step)
-        stream.log(f"{root}/top_tokens", rr.TextLog("  ".join(spelled(ids, vocabulary))))
-    stream.reset_time()
+def _blueprint(
+    rr: Any, layout: Mapping[str, Sequence[str]], tokens: Set[str], neurons: Set[str]
+) -> Any:
+    """A tab for each task: conditions side by side above, shared curves below.
 
-
-def spelled(ids: Sequence[int], vocabulary: Sequence[str] | None) -> list[str]:
-    """Words of token ids; an id without a word is shown as `#id`, padding (< 0) is dropped."""
-    known = vocabulary or ()
-    return [known[i] if i < len(known) else f"#{i}" for i in ids if i >= 0]
-
-
-def _blueprint(rr: Any, layout: Mapping[str, Sequence[str]]) -> Any:
-    """A tab for each task: conditions side by side above, shared curves below."""
+    tokens, neurons: the roots that have top tokens, and curves of edited neurons.
+    """
     rrb = require("rerun.blueprint", purpose="laying out the viewer")
     tabs = []
     for task, roots in layout.items():
@@ -262,23 +258,41 @@ def _blueprint(rr: Any, layout: Mapping[str, Sequence[str]]) -> Any:
             *(rrb.Spatial2DView(origin=f"/{r}/camera", name=names[r]) for r in roots)
         )
         space = rrb.Spatial3DView(
-            origin=f"/{task}", contents=[f"/{r}/world/**" for r in roots], name="paths"
+            origin=f"/{task}",
+            contents=[f"/{task}/scene/**", *(f"/{r}/world/**" for r in roots)],
+            name="paths",
         )
         curves = [
             rrb.TimeSeriesView(origin=f"/{task}", contents=[f"/{r}/{q}" for r in roots], name=q)
             for q in ("speed", "dose")
+        ]
+        edited = [
+            rrb.TimeSeriesView(origin=f"/{r}/neurons", name=f"{names[r]}: edited neurons")
+            for r in roots
+            if r in neurons
         ]
         words = rrb.Tabs(
             *(rrb.TextDocumentView(origin=f"/{r}/instruction", name=names[r]) for r in roots),
             *(
                 rrb.TextLogView(
                     origin=f"/{r}",
-                    contents=[f"/{r}/top_tokens", f"/{r}/narration"],
+                    contents=[f"/{r}/token_log", f"/{r}/narration"],
                     name=f"{names[r]}: words",
                 )
                 for r in roots
             ),
         )
-        below = rrb.Horizontal(space, rrb.Vertical(*curves), words)
+        tables = [
+            rrb.TextDocumentView(origin=f"/{r}/top_tokens", name=f"{names[r]}: top tokens")
+            for r in roots
+            if r in tokens
+        ]
+        plots = rrb.Vertical(*curves, *_tabs(rrb, edited))
+        below = rrb.Horizontal(space, plots, rrb.Vertical(words, *_tabs(rrb, tables)))
         tabs.append(rrb.Vertical(pictures, below, row_shares=[2, 3], name=task))
     return rrb.Blueprint(rrb.Tabs(*tabs), collapse_panels=True)
+
+
+def _tabs(rrb: Any, views: Sequence[Any]) -> list[Any]:
+    """One container of tabs, or none; the second is in front, as the first is the baseline."""
+    return [rrb.Tabs(*views, active_tab=min(1, len(views) - 1))] if views else []

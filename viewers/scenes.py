@@ -15,6 +15,8 @@ from pilotage.episodes.types import EpisodeRecord, Task
 
 # Seconds between steps where the world has a clock; elsewhere speeds are per step.
 STEP_SECONDS = {"tabletop": 0.1}
+# The numbers of a continuous action, in order.
+ACTION_NAMES = {"tabletop": ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")}
 _PATH_NAMES = ("ee_position", "position")
 
 

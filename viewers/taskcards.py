@@ -1,4 +1,4 @@
-"""One task on the page: map, view from the front, speed curve, and the films of its conditions."""
+"""One task on the page: map, view from the front, curves, films, and what was to be said."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pilotage.episodes.types import EpisodeRecord
 
-from . import charts, results, scenes, svg, topdown
+from . import charts, results, scenes, svg, token_strips, topdown
 from .films import Film, make_film
 
 _SHOWN_SIDE = 192  # pixels; small frames are shown enlarged by a whole factor
@@ -64,8 +64,14 @@ class FilmTray:
         return notes
 
 
-def card(records: Sequence[EpisodeRecord], slots: Mapping[str, int], tray: FilmTray) -> str:
-    """The article of one task; `records` share it."""
+def card(
+    records: Sequence[EpisodeRecord],
+    slots: Mapping[str, int],
+    tray: FilmTray,
+    *,
+    tokens: bool = False,
+) -> str:
+    """The article of one task; `records` share it. `tokens`: with the top tokens over time."""
     task, slots = records[0].task, dict(slots)
     head = (
         f"<header><h3>“{svg.text(task.instruction)}”</h3>"
@@ -78,7 +84,8 @@ def card(records: Sequence[EpisodeRecord], slots: Mapping[str, int], tray: FilmT
     longest = max(record.n_steps for record in records)
     player = _player(longest, task.task_id) if longest else ""
     both = f'<div class="views">{drawn}</div>' if drawn else ""
-    return f'<article class="card task">{head}{films}{player}{both}</article>'
+    said = token_strips.panel(records, slots) if tokens else ""
+    return f'<article class="card task">{head}{films}{player}{both}{said}</article>'
 
 
 def _maps(records: Sequence[EpisodeRecord], slots: dict[str, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,6 @@ def make_tabletop(
     agent_trace = {
         "dose": dose * (0.8 + 0.4 * rng.random(steps)),
         "coefficient": np.full(steps, 4.0 if dose else 0.0),
-        "top_token_ids": rng.integers(0, 400, (steps, 4)),
     }
     end = (
         EndReason.AGENT_ERROR
@@ -128,6 +128,48 @@ def make_tabletop(
         frames=_frames(rng, path, size),
         error="ValueError: NaN in action" if error else None,
     )
+
+
+# What the token ids of `with_tokens` mean.
+TOKENS = ("slowly", "quickly", "<unk>", "-1.00", "-0.10", "+0.10", "+1.00")
+CLAMP = "layers.2.mlp.down_proj:in"
+
+
+def with_tokens(record: EpisodeRecord, *, told: bool = True) -> EpisodeRecord:
+    """The record with readings of two layers; if steered, one direction and two neurons are edited.
+
+    `told`: with the receipt that says what the ids mean.
+    """
+    n = record.n_steps
+    ids = np.tile(np.array([[4, 5, 3], [5, 6, 4]], np.int32), (n, 1, 1))
+    ids[n // 2 :, 1] = (1, 0, 2)  # in the second half the upper layer says a word
+    trace = {
+        "top_token_ids": ids,
+        "top_token_logits": np.tile(np.array([3.0, 2.0, 1.0], np.float32), (n, 2, 1)),
+        "neuron_activations": np.full((n, 2), np.nan, np.float32),
+        "neuron_activations_before": np.full((n, 2), np.nan, np.float32),
+    }
+    pushes: list[dict[str, Any]] = []
+    if record.condition != "baseline":
+        pushes = [
+            {"kind": "add", "site": "layers.2.resid:out", "top_token_ids": [6, 5]},
+            {"kind": "clamp", "site": CLAMP, "neuron": 7, "top_token_ids": [0, 2]},
+            {"kind": "clamp", "site": CLAMP, "neuron": 40, "top_token_ids": [1, 1]},
+        ]
+        trace["neuron_activations"][:] = 3.0
+        trace["neuron_activations_before"][:] = np.linspace(-0.5, 0.0, 2 * n).reshape(n, 2)
+    words = {str(i): word for i, word in enumerate(TOKENS)}
+    reading = {"layers": [0, 2], "pushes": pushes, "words": words}
+    return replace(
+        record,
+        agent_trace={**record.agent_trace, **trace},
+        receipt={"reading": reading} if told else {},
+    )
+
+
+@pytest.fixture
+def reading() -> Callable[..., EpisodeRecord]:
+    return with_tokens
 
 
 @pytest.fixture

@@ -178,6 +178,30 @@ def test_tasks_with_frames_come_first(
     assert "1 episode above was recorded without frames" in page.words
 
 
+def test_top_tokens_are_shown_for_one_task(
+    tmp_path: Path, tabletop: Callable[..., EpisodeRecord], reading: Callable[..., EpisodeRecord]
+) -> None:
+    """The first task that has them under most conditions; light and dark have their colours."""
+    conditions = ("baseline", "fast", "slow")
+    records = [tabletop(c, 0) for c in conditions] + [reading(tabletop("baseline", 1))]
+    records += [reading(tabletop(c, i)) for i in (2, 3) for c in conditions]
+    path = write_report(tmp_path / "r.html", title="t", records=records)
+    page = Page(path)
+    assert len(page.all("section", "tokens")) == 1
+    text = path.read_text()
+    card = next(c for c in text.split("<article")[1:] if 'class="tokens"' in c)
+    assert "tabletop-push-002" in card
+    shown = re.findall(r'class="stack k\d" data-condition="([a-z]+)"', card)
+    assert shown == list(conditions)
+    assert "Top tokens over time are shown for one task, tabletop-push-002" in page.words
+    light, dark = (f".word{{--v:{color}}}" for color in ("#c8b1ef", "#6449a3"))
+    assert text.index(light) < text.index("prefers-color-scheme:dark", text.index(light))
+    assert dark in text
+    plain = write_report(tmp_path / "p.html", title="t", records=records[:3])
+    assert not Page(plain).all("section", "tokens")
+    assert "Top tokens" not in Page(plain).words
+
+
 def test_sprite_sheet_holds_every_frame(tabletop: Callable[..., EpisodeRecord]) -> None:
     import base64
     import io

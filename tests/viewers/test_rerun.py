@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -10,11 +11,14 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from pilotage.episodes.types import EpisodeRecord
-from pilotage.viewers.rerun_log import log_run, narration_of, spelled
+from pilotage.episodes.types import EndReason, EpisodeRecord, Seeds, Task
+from pilotage.viewers import rerun_scene, rerun_tokens
+from pilotage.viewers.rerun_log import log_run, narration_of
 from pilotage.viewers.rerun_serve import _program, serve
 
 pytest.importorskip("rerun", reason="recordings need the extra pilotage[view]")
@@ -45,11 +49,12 @@ def listening(port: int) -> set[str]:
 
 
 @pytest.fixture
-def recording(tmp_path: Path, records: list[EpisodeRecord]) -> Path:
-    told = replace(records[1], receipt={"narration": ["i move left", "", "i push it"]})
-    return log_run(
-        [records[0], told, told], tmp_path / "new" / "run.rrd", vocabulary=["push"] * 400
-    )
+def recording(
+    tmp_path: Path, records: list[EpisodeRecord], reading: Callable[..., EpisodeRecord]
+) -> Path:
+    told = reading(records[1])
+    told = replace(told, receipt={**told.receipt, "narration": ["i move left", "", "i push it"]})
+    return log_run([reading(records[0]), told, told], tmp_path / "new" / "run.rrd")
 
 
 def test_recording_is_valid_and_holds_every_entity(recording: Path) -> None:
@@ -58,16 +63,170 @@ def test_recording_is_valid_and_holds_every_entity(recording: Path) -> None:
     listed = _rrd("print", str(recording))
     for entity in (
         *("instruction", "camera", "speed", "dose", "top_tokens", "action/gripper"),
-        *("world/path", "world/agent", "world/objects", "distance_to_goal"),
+        *("world/path", "world/agent", "world/objects", "distance_to_goal", "token_log"),
     ):
         assert f"/tabletop-push-000/baseline/{entity}" in listed
     assert "/tabletop-push-000/fast/narration" in listed
     assert "/tabletop-push-000/fast_repeat1/dose" in listed
     assert "/tabletop-push-000/baseline/narration" not in listed
+    assert "/tabletop-push-000/scene/zones/0" in listed
+    for side in ("before", "after"):
+        assert f"/tabletop-push-000/fast/neurons/{side}" in listed
+        assert f"/tabletop-push-000/baseline/neurons/{side}" not in listed
 
 
-def test_words_of_tokens_and_narration(records: list[EpisodeRecord]) -> None:
-    assert spelled([1, 5, -1], ["a", "b"]) == ["b", "#5"]
+class Recorder:
+    """Stands in for a recording stream: what was logged, by entity, with its time."""
+
+    def __init__(self) -> None:
+        self.logged: dict[str, list[tuple[int | None, Any]]] = {}
+        self.sent: dict[str, tuple[Any, Any]] = {}
+        self._time: int | None = None
+
+    def set_time(self, timeline: str, *, sequence: int) -> None:
+        self._time = sequence
+
+    def reset_time(self) -> None:
+        self._time = None
+
+    def log(self, entity: str, what: Any, *, static: bool = False) -> None:
+        assert static == (self._time is None)
+        self.logged.setdefault(entity, []).append((self._time, what))
+
+    def send_columns(self, entity: str, *, indexes: Any, columns: Any) -> None:
+        self.sent[entity] = (indexes, columns)
+
+
+def test_top_tokens_at_each_step(
+    tabletop: Callable[..., EpisodeRecord], reading: Callable[..., EpisodeRecord]
+) -> None:
+    import rerun as rr
+
+    record, stream = reading(tabletop("fast")), Recorder()
+    rerun_tokens.log_tokens(rr, stream, "e", record, None, "step")
+    tables = [(t, d.text.as_arrow_array().to_pylist()[0]) for t, d in stream.logged["e/top_tokens"]]
+    assert [step for step, _ in tables] == list(range(record.n_steps))
+    assert "| layer 0 | -0.10  +0.10  -1.00 |" in tables[19][1]
+    assert "| **layer 2, edited** | quickly  slowly  \\<unk> |" in tables[19][1]
+    assert "- layer 2, neuron 7 (clamp) writes: slowly" in tables[0][1]
+    lines = [w.text.as_arrow_array().to_pylist()[0] for _, w in stream.logged["e/token_log"]]
+    assert lines[19] == "layer 2: quickly  slowly  <unk>"
+    (_, names), *_ = stream.logged["e/neurons/before"]
+    assert names.names.as_arrow_array().to_pylist() == [
+        "layer 2, neuron 7 before",
+        "layer 2, neuron 40 before",
+    ]
+    (column, *_) = list(stream.sent["e/neurons/before"][1])
+    np.testing.assert_allclose(
+        column.as_arrow_array().to_pylist(), record.agent_trace["neuron_activations_before"]
+    )
+
+
+def test_tokens_without_words_are_shown_as_ids(
+    tabletop: Callable[..., EpisodeRecord], reading: Callable[..., EpisodeRecord]
+) -> None:
+    import rerun as rr
+
+    for vocabulary, line in ((None, "#4  #5  #3"), (list("abcdefg"), "e  f  d")):
+        stream = Recorder()
+        record = reading(tabletop("fast"), told=False)
+        rerun_tokens.log_tokens(rr, stream, "e", record, vocabulary, "step")
+        (_, first), *_ = stream.logged["e/token_log"]
+        assert first.text.as_arrow_array().to_pylist() == [line]
+        (_, table), *_ = stream.logged["e/top_tokens"]
+        (words,) = table.text.as_arrow_array().to_pylist()
+        assert ("does not spell" in words) == (vocabulary is None)
+        assert "e/neurons/before" not in stream.logged
+
+
+def _rooms_task() -> Task:
+    from pilotage.envs.rooms.house import make_house
+
+    house = make_house(3)
+    goal = {"points": [[1.0, 2.0], [4.0, 2.0]]}
+    path = [[1.0, 1.0, 0.0], [1.0, 2.0, 0.0]]
+    return Task(
+        "rooms-3", "rooms", "val", "f", "go", 9, house.scene(), {}, goal, 1.0, reference_path=path
+    )
+
+
+def test_a_house_is_drawn_as_its_floor_plan_says() -> None:
+    """Against `house_plan`, the plain data of the maps: every wall, door and piece of furniture."""
+    import rerun as rr
+
+    from pilotage.envs.rooms.house import house_plan
+
+    task, stream = _rooms_task(), Recorder()
+    entities = rerun_scene.log_scene(rr, stream, "t/scene", task)
+    assert set(entities) == set(stream.logged)
+    plan = house_plan(task.scene)
+    drawn = {name.removeprefix("t/scene/"): log[0][1] for name, log in stream.logged.items()}
+
+    low, high = _extents(drawn["house/walls"])
+    np.testing.assert_allclose(np.c_[low[:, :2], high[:, :2]], plan["walls"], atol=1e-6)
+    np.testing.assert_allclose(low[:, 2], 0.0, atol=1e-6)
+    np.testing.assert_allclose(high[:, 2], rerun_scene.CUT_M, atol=1e-6)
+
+    low, high = _extents(drawn["house/floors"])
+    rects = [room["rect"] for room in plan["rooms"]]
+    np.testing.assert_allclose(np.c_[low[:, :2], high[:, :2]], rects, atol=1e-6)
+    names = drawn["house/floors"].labels.as_arrow_array().to_pylist()
+    assert names == [room["name"] for room in plan["rooms"]]
+
+    low, high = _extents(drawn["house/doors"])
+    frames = ((low + high) / 2).reshape(len(plan["doors"]), 3, 3)  # left, right, top of each
+    centers = [door["center"] for door in plan["doors"]]
+    np.testing.assert_allclose(frames[:, 2, :2], centers, atol=1e-4)
+    widths = np.linalg.norm(frames[:, 1, :2] - frames[:, 0, :2], axis=1)
+    assert (widths > [door["width"] for door in plan["doors"]]).all()
+
+    shapes = [shape for item in plan["furniture"] for shape in item["shapes"]]
+    low, high = _extents(drawn["house/furniture"])
+    boxes = [shape["rect"] for shape in shapes if shape["shape"] == "box"]
+    assert _sorted(np.c_[low[:, :2], high[:, :2]]) == _sorted(np.array(boxes))
+    round_ = [drawn[f"house/furniture_{kind}"] for kind in ("cylinders", "spheres")]
+    middles = [row[:2] for shape in round_ for row in _rows(shape, "centers")]
+    circles = [shape["center"] for shape in shapes if shape["shape"] == "circle"]
+    assert _sorted(np.array(middles)) == _sorted(np.array(circles))
+    assert len(_rows(drawn["goal"], "positions")) == 2
+
+
+def _rows(shape: Any, name: str) -> list[Any]:
+    """A component of a logged shape."""
+    rows: list[Any] = getattr(shape, name).as_arrow_array().to_pylist()
+    return rows
+
+
+def _sorted(rows: np.ndarray) -> list[list[float]]:
+    """Rows in order, to the millimetre (Rerun stores float32)."""
+    return sorted((np.rint(1000 * rows).astype(int) / 1000).tolist())
+
+
+def _extents(boxes: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest corners of boxes, float64 [n, 3] each."""
+    middle, half = (np.array(_rows(boxes, name)) for name in ("centers", "half_sizes"))
+    return middle - half, middle + half
+
+
+def test_a_house_is_drawn_once_a_task(tmp_path: Path) -> None:
+    task = _rooms_task()
+    records = [
+        EpisodeRecord(
+            task, name, Seeds(0, 0, 0), "a", EndReason.STEP_LIMIT, False,
+            np.zeros(2, np.int64), np.zeros(2),
+            {"position": np.tile([1.0, 1.0, 0.0], (3, 1)), "heading": np.zeros((3, 1))},
+        )
+        for name in ("baseline", "fast")
+    ]  # fmt: skip
+    path = log_run(records, tmp_path / "run.rrd")
+    listed = _rrd("print", str(path))
+    for part in ("walls", "doors", "floors", "furniture"):
+        entities = set(re.findall(rf"/rooms-3\S*/{part}\b", listed))
+        assert entities == {f"/rooms-3/scene/house/{part}"}
+    assert "/rooms-3/scene/reference_path" in listed
+
+
+def test_narration(records: list[EpisodeRecord]) -> None:
     assert narration_of(records[0]) == []
     told = replace(records[0], receipt={"narration": ["a", "", "b"]})
     assert narration_of(told) == [(0, "a"), (2, "b")]
