@@ -127,11 +127,11 @@ def make_conditions(
 ) -> dict[str, Any]:
     """Search on val and write `conditions.json`, where other concepts stay; returns its table."""
     vla = load_vla(str(folder), "tabletop")
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for concept in concepts:
         found |= _search(vla, concept, folder, episodes, grid)
     path = folder / "conditions.json"
-    table = json.loads(path.read_text()) if path.is_file() else {}
+    table: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     table |= {"_made_by": "python -m pilotage.scripts.make_conditions", **found}
     write_atomically(path, (json.dumps(table, indent=1) + "\n").encode())
     _keep_only_used(folder, table, concepts)

@@ -190,6 +190,5 @@ def _described_parts(decoder: nn.Module, block: nn.Module, model_map: ModelMap) 
     if writer is None:
         raise SiteError("the map names neither attention_out nor down: the width is not known")
     weight = cast(torch.Tensor, matrix(writer, model_map.input_first))
-    return BlockParts(
-        block, len(weight), **found, input_first=model_map.input_first, missing=missing
-    )
+    parts: dict[str, Any] = {**found, "input_first": model_map.input_first, "missing": missing}
+    return BlockParts(block, len(weight), **parts)

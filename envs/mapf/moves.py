@@ -21,7 +21,7 @@ COLLISION_SYSTEMS = {"soft": SOFT, "priority": PRIORITY, "block_both": BLOCK_BOT
 
 
 @numba.njit(cache=True)
-def move(system, blocked, stride, actions, cells, table, wish, queue):
+def move(system, blocked, stride, actions, cells, table, wish, queue):  # type: ignore[no-untyped-def]
     """Moves `cells` int32 [n] in place; how many agents wished to move and stayed.
 
     blocked: uint8 [n_cells]; actions: int64 [n]; wish, queue: int32 [n], scratch.
@@ -45,7 +45,7 @@ def move(system, blocked, stride, actions, cells, table, wish, queue):
 
 
 @numba.njit(cache=True)
-def _soft(blocked, cells, table, wish, queue):
+def _soft(blocked, cells, table, wish, queue):  # type: ignore[no-untyped-def]
     n = len(cells)
     holder, claim = table[0], table[1]
     for i in range(n):
@@ -86,7 +86,7 @@ def _soft(blocked, cells, table, wish, queue):
 
 
 @numba.njit(cache=True)
-def _priority(blocked, cells, table, wish):
+def _priority(blocked, cells, table, wish):  # type: ignore[no-untyped-def]
     holder = table[0]
     n, stopped = len(cells), 0
     for i in range(n):
@@ -106,7 +106,7 @@ def _priority(blocked, cells, table, wish):
 
 
 @numba.njit(cache=True)
-def _block_both(blocked, cells, table, wish):
+def _block_both(blocked, cells, table, wish):  # type: ignore[no-untyped-def]
     use = table[0]  # -1 free, 0 one agent heads for it, 1 blocked
     n, stopped = len(cells), 0
     for i in range(n):
@@ -128,7 +128,7 @@ def _block_both(blocked, cells, table, wish):
 
 
 @numba.njit(cache=True)
-def draw(seed, agent, count, n):
+def draw(seed, agent, count, n):  # type: ignore[no-untyped-def]
     """A number in [0, n) that depends on (seed, agent, count) only: the counter-based generator.
 
     Two rounds of the SplitMix64 finaliser (Steele et al. 2014) over the mixed words.

@@ -230,7 +230,7 @@ class MapfSimulator:
 
 
 @numba.njit(cache=True)
-def _step_all(
+def _step_all(  # type: ignore[no-untyped-def]
     system,
     lifelong,
     stride,
@@ -291,7 +291,7 @@ def _step_all(
 
 
 @numba.njit(cache=True)
-def _observe_all(which, stride, r, blocked, team, cells, goals, holder, out):
+def _observe_all(which, stride, r, blocked, team, cells, goals, holder, out):  # type: ignore[no-untyped-def]
     for b in which:
         for i in range(team[b]):
             holder[cells[b, i]] = i

@@ -29,17 +29,16 @@ class MazeDynamics:
     """n slots with one maze each, of at most (rows, cols) cells; smaller ones lie top left."""
 
     def __init__(self, n_slots: int, rows: int, cols: int, *, device: str = "cpu") -> None:
-        place = {"device": device}
         self.rows, self.cols = rows, cols
-        self.cells = torch.full((n_slots, rows, cols), BLOCKED, dtype=torch.uint8, **place)
-        self.at = torch.zeros(n_slots, dtype=torch.int64, **place)  # row * cols + col
-        self.goal = torch.zeros(n_slots, dtype=torch.int64, **place)
-        self.n_steps = torch.zeros(n_slots, dtype=torch.int32, **place)
-        self.max_steps = torch.zeros(n_slots, dtype=torch.int32, **place)
-        self.live = torch.zeros(n_slots, dtype=torch.bool, **place)
+        self.cells = torch.full((n_slots, rows, cols), BLOCKED, dtype=torch.uint8, device=device)
+        self.at = torch.zeros(n_slots, dtype=torch.int64, device=device)  # row * cols + col
+        self.goal = torch.zeros(n_slots, dtype=torch.int64, device=device)
+        self.n_steps = torch.zeros(n_slots, dtype=torch.int32, device=device)
+        self.max_steps = torch.zeros(n_slots, dtype=torch.int32, device=device)
+        self.live = torch.zeros(n_slots, dtype=torch.bool, device=device)
         self._base = torch.arange(n_slots, device=device) * (rows * cols)
-        self._side = torch.tensor([0, *DIRECTIONS], dtype=torch.uint8, **place)
-        self._leap = torch.tensor([0, *(dr * cols + dc for dr, dc in MOVES)], **place)
+        self._side = torch.tensor([0, *DIRECTIONS], dtype=torch.uint8, device=device)
+        self._leap = torch.tensor([0, *(dr * cols + dc for dr, dc in MOVES)], device=device)
 
     def load(
         self, slots: Tensor, cells: Tensor, starts: Tensor, goals: Tensor, max_steps: Tensor

@@ -112,9 +112,11 @@ class MazeVectorEnv(gym.vector.VectorEnv):
         if loaded:
             cells, starts, goals = (np.stack([x[i] for x in loaded]) for i in range(3))
             steps = np.array([x[3] for x in loaded], np.int32)
-            there = [torch.from_numpy(x).to(self.device) for x in (slots, cells, starts, goals)]
-            self.mazes.load(*there, torch.from_numpy(steps).to(self.device))
-            fields = flood(there[1], there[3]).cpu().numpy()
+            at, grid, start, goal, budget = (
+                torch.from_numpy(x).to(self.device) for x in (slots, cells, starts, goals, steps)
+            )
+            self.mazes.load(at, grid, start, goal, budget)
+            fields = flood(grid, goal).cpu().numpy()
             self._cells[slots] = cells
             self._fields[slots] = fields.reshape(len(slots), -1)
             self._ends[slots], self._bumped[slots] = 0, False

@@ -224,5 +224,5 @@ class PathGraphVectorEnv(gym.vector.VectorEnv):
 
 def _distances(adjacency: np.ndarray, goal: int) -> np.ndarray:
     """Edges to the goal, int32 [N]; N + 1 where there is no way."""
-    far = dijkstra(csr_array(adjacency.T), unweighted=True, indices=goal)
+    far = np.asarray(dijkstra(csr_array(adjacency.T), unweighted=True, indices=[goal]))[0]
     return np.where(np.isfinite(far), far, len(adjacency) + 1).astype(np.int32)

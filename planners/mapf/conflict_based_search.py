@@ -137,8 +137,8 @@ class _Cbs:
         neighbours = self.problem.graph.neighbours
         rest = [p for i, p in enumerate(others) if i != agent]
         soft = np.zeros((max(map(len, rest), default=0), len(neighbours), 5), np.uint16)
-        for path in rest:
-            _add_soft(soft, path, neighbours)
+        for other in rest:
+            _add_soft(soft, other, neighbours)
         path, _ = self.search.find(
             self.fields[agent],
             int(self.problem.starts[agent]),
@@ -220,7 +220,7 @@ def _is_tight(diagram: np.ndarray | None, step: int, v: int, *, swap: bool) -> b
 
 
 @numba.njit(cache=True)
-def _conflicts(where):
+def _conflicts(where):  # type: ignore[no-untyped-def]
     """int64 [n, 5] of (i, j, step, vertex of i, vertex of j); i < j; where is [T + 1, N]."""
     found = []
     length, n = where.shape
@@ -238,7 +238,7 @@ def _conflicts(where):
 
 
 @numba.njit(cache=True)
-def _add_soft(soft, path, neighbours):
+def _add_soft(soft, path, neighbours):  # type: ignore[no-untyped-def]
     """Count a path: actions that would meet it, in soft uint16 [T, V, 5] by step."""
     for t in range(len(soft)):
         before, after = path[min(t, len(path) - 1)], path[min(t + 1, len(path) - 1)]
@@ -254,7 +254,7 @@ def _add_soft(soft, path, neighbours):
 
 
 @numba.njit(cache=True)
-def decision_diagram(neighbours, field, start, goal, cost, forbidden):
+def decision_diagram(neighbours, field, start, goal, cost, forbidden):  # type: ignore[no-untyped-def]
     """bool [cost + 1, V]: where the agent can be at each step on a path of this cost."""
     n = len(field)
     level = np.zeros((cost + 1, n), np.bool_)

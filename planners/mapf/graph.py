@@ -75,7 +75,7 @@ class DistanceFields:
 
 
 @numba.njit(cache=True)
-def breadth_first(neighbours, goal, out):
+def breadth_first(neighbours, goal, out):  # type: ignore[no-untyped-def]
     """Writes into `out` int32 [V] the number of steps from every vertex to `goal`."""
     queue = np.empty(len(out), np.int32)
     out[:] = FAR

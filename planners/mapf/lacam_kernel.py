@@ -65,7 +65,7 @@ NODES, CONSTRAINTS, EDGES, STACK, GOAL, ITERATIONS = range(6)
 
 
 @numba.njit(cache=True)
-def begin(start, priority, world, tree):
+def begin(start, priority, world, tree):  # type: ignore[no-untyped-def]
     """Put the start configuration in."""
     tree.counts[:] = 0
     tree.counts[GOAL] = -1
@@ -75,7 +75,7 @@ def begin(start, priority, world, tree):
 
 
 @numba.njit(cache=True)
-def advance(world, tree, pibt, iterations, until_first):
+def advance(world, tree, pibt, iterations, until_first):  # type: ignore[no-untyped-def]
     """Up to `iterations` visits. FOUND only with `until_first`; EXHAUSTED: all has been seen."""
     counts = tree.counts
     for _ in range(iterations):
@@ -106,7 +106,7 @@ def advance(world, tree, pibt, iterations, until_first):
 
 
 @numba.njit(cache=True)
-def _is_full(tree, n_agents):
+def _is_full(tree, n_agents):  # type: ignore[no-untyped-def]
     counts = tree.counts
     return (
         counts[NODES] + 1 >= len(tree.parent)
@@ -117,7 +117,7 @@ def _is_full(tree, n_agents):
 
 
 @numba.njit(cache=True)
-def _add_node(where, parent, priority, world, tree):
+def _add_node(where, parent, priority, world, tree):  # type: ignore[no-untyped-def]
     node = tree.counts[NODES]
     tree.counts[NODES] += 1
     bound = 0
@@ -145,13 +145,13 @@ def _add_node(where, parent, priority, world, tree):
 
 
 @numba.njit(cache=True)
-def _push(node, tree):
+def _push(node, tree):  # type: ignore[no-untyped-def]
     tree.stack[tree.counts[STACK]] = node
     tree.counts[STACK] += 1
 
 
 @numba.njit(cache=True)
-def _bucket(where, buckets):
+def _bucket(where, buckets):  # type: ignore[no-untyped-def]
     h = np.uint64(14695981039346656037)
     for i in range(len(where)):
         h = (h ^ np.uint64(where[i])) * np.uint64(1099511628211)
@@ -160,7 +160,7 @@ def _bucket(where, buckets):
 
 
 @numba.njit(cache=True)
-def rehash(tree):
+def rehash(tree):  # type: ignore[no-untyped-def]
     """Fill the buckets anew, after there are more of them."""
     tree.buckets[:] = -1
     for node in range(tree.counts[NODES]):
@@ -170,7 +170,7 @@ def rehash(tree):
 
 
 @numba.njit(cache=True)
-def _find(where, tree):
+def _find(where, tree):  # type: ignore[no-untyped-def]
     node = tree.buckets[_bucket(where, tree.buckets)]
     while node >= 0:
         if (tree.where[node] == where).all():
@@ -180,7 +180,7 @@ def _find(where, tree):
 
 
 @numba.njit(cache=True)
-def _branch(node, constraint, world, tree, random):
+def _branch(node, constraint, world, tree, random):  # type: ignore[no-untyped-def]
     """Add the constraints one level below: the next agent goes to each place that it can."""
     depth = tree.depth[constraint]
     if depth >= tree.where.shape[1]:
@@ -207,7 +207,7 @@ def _branch(node, constraint, world, tree, random):
 
 
 @numba.njit(cache=True)
-def _successor(node, constraint, world, tree, pibt):
+def _successor(node, constraint, world, tree, pibt):  # type: ignore[no-untyped-def]
     """Next vertices of all agents into `pibt.planned`; False when there is no such successor."""
     here = tree.where[node]
     for i in range(len(here)):
@@ -238,7 +238,7 @@ def _successor(node, constraint, world, tree, pibt):
 
 
 @numba.njit(cache=True)
-def _clear(node, tree, pibt):
+def _clear(node, tree, pibt):  # type: ignore[no-untyped-def]
     here = tree.where[node]
     for i in range(len(here)):
         pibt.now[here[i]] = -1
@@ -248,7 +248,7 @@ def _clear(node, tree, pibt):
 
 
 @numba.njit(cache=True)
-def _connect(node, where, world, tree, random):
+def _connect(node, where, world, tree, random):  # type: ignore[no-untyped-def]
     """A successor was found: a new node, or a new way to a known one."""
     cost = _step_cost(tree.where[node], where, world.goals)
     known = _find(where, tree)
@@ -269,7 +269,7 @@ def _connect(node, where, world, tree, random):
 
 
 @numba.njit(cache=True)
-def _step_cost(before, after, goals):
+def _step_cost(before, after, goals):  # type: ignore[no-untyped-def]
     """Agents that do not rest at their goals during this step."""
     cost = 0
     for i in range(len(goals)):
@@ -279,7 +279,7 @@ def _step_cost(before, after, goals):
 
 
 @numba.njit(cache=True)
-def _has_edge(node, other, tree):
+def _has_edge(node, other, tree):  # type: ignore[no-untyped-def]
     edge = tree.edges[node]
     while edge >= 0:
         if tree.edge_to[edge] == other:
@@ -289,7 +289,7 @@ def _has_edge(node, other, tree):
 
 
 @numba.njit(cache=True)
-def _add_edge(node, other, cost, tree):
+def _add_edge(node, other, cost, tree):  # type: ignore[no-untyped-def]
     edge = tree.counts[EDGES]
     tree.counts[EDGES] += 1
     tree.edge_to[edge], tree.edge_cost[edge] = other, cost
@@ -298,7 +298,7 @@ def _add_edge(node, other, cost, tree):
 
 
 @numba.njit(cache=True)
-def _spread(node, tree):
+def _spread(node, tree):  # type: ignore[no-untyped-def]
     """Lower the costs of all that can be reached more cheaply now; look at them again."""
     queue, flag = tree.queue, tree.flag  # flag 1: in the queue, 2: on the stack again
     n = len(queue)
@@ -328,7 +328,7 @@ def _spread(node, tree):
 
 
 @numba.njit(cache=True)
-def _reopen(node, tree):
+def _reopen(node, tree):  # type: ignore[no-untyped-def]
     """Back on the stack, once in a `_spread`, when it could now lead to something better."""
     goal = tree.counts[GOAL]
     if goal < 0 or tree.cost[node] + tree.bound[node] >= tree.cost[goal]:

@@ -48,7 +48,7 @@ def pibt_memory(n_agents: int, n_vertices: int, seed: int) -> PibtMemory:
 
 
 @numba.njit(cache=True)
-def next_random(state):
+def next_random(state):  # type: ignore[no-untyped-def]
     """xorshift64* (Vigna 2016, arXiv:1402.6246): uint64."""
     x = state[0]
     x ^= x >> np.uint64(12)
@@ -59,7 +59,7 @@ def next_random(state):
 
 
 @numba.njit(cache=True)
-def plan_step(neighbours, degree, table, rows, goals, order, here, strict, m):
+def plan_step(neighbours, degree, table, rows, goals, order, here, strict, m):  # type: ignore[no-untyped-def]
     """Next vertices into `m.planned`, in which those not -1 are already decided.
 
     Decided ones must be in `m.then`, and `m.now` must hold `here`. With `strict` False is returned
@@ -74,7 +74,7 @@ def plan_step(neighbours, degree, table, rows, goals, order, here, strict, m):
 
 
 @numba.njit(cache=True)
-def _inherit(first, neighbours, degree, table, rows, goals, here, m):
+def _inherit(first, neighbours, degree, table, rows, goals, here, m):  # type: ignore[no-untyped-def]
     """Plan `first` and whom it pushes; False when it has to stay where it cannot choose to."""
     size = 1
     m.stack[0] = first
@@ -122,7 +122,7 @@ def _inherit(first, neighbours, degree, table, rows, goals, here, m):
 
 
 @numba.njit(cache=True)
-def _rank(i, neighbours, table, rows, here, m):
+def _rank(i, neighbours, table, rows, here, m):  # type: ignore[no-untyped-def]
     """Sort the vertices that i can go to by distance to its goal, ties at random."""
     keys = np.empty(5, np.int64)
     n = 0
@@ -144,13 +144,13 @@ def _rank(i, neighbours, table, rows, here, m):
 
 
 @numba.njit(cache=True)
-def _reverse(choices, n):
+def _reverse(choices, n):  # type: ignore[no-untyped-def]
     for k in range(n // 2):
         choices[k], choices[n - 1 - k] = choices[n - 1 - k], choices[k]
 
 
 @numba.njit(cache=True)
-def _pull(i, here, m):
+def _pull(i, here, m):  # type: ignore[no-untyped-def]
     """i moves away as the front of a swap: its partner follows into the cell it leaves."""
     j = m.partner[i]
     first_choice = m.planned[i] == m.choices[i, 0]
@@ -160,7 +160,7 @@ def _pull(i, here, m):
 
 
 @numba.njit(cache=True)
-def _find_partner(i, neighbours, degree, table, rows, goals, here, m):
+def _find_partner(i, neighbours, degree, table, rows, goals, here, m):  # type: ignore[no-untyped-def]
     """With whom i has to swap places, and can: the agent in its way, or one that it blocks."""
     best = m.choices[i, 0]
     if best == here[i]:
@@ -188,7 +188,7 @@ def _find_partner(i, neighbours, degree, table, rows, goals, here, m):
 
 
 @numba.njit(cache=True)
-def _onward(pusher, puller, neighbours, degree, goals, m):
+def _onward(pusher, puller, neighbours, degree, goals, m):  # type: ignore[no-untyped-def]
     """How many ways the puller has besides back, and one of them. Dead ends that are taken by an
     agent at its goal do not count."""
     ways, way = 0, -1
@@ -205,7 +205,7 @@ def _onward(pusher, puller, neighbours, degree, goals, m):
 
 
 @numba.njit(cache=True)
-def _must_swap(pusher, puller, at_pusher, at_puller, neighbours, degree, table, rows, goals, m):
+def _must_swap(pusher, puller, at_pusher, at_puller, neighbours, degree, table, rows, goals, m):  # type: ignore[no-untyped-def]
     """Would the pusher chase the puller along the passage to its end, and the puller come back?"""
     far, near = table[rows[pusher]], table[rows[puller]]
     while far[at_puller] < far[at_pusher]:
@@ -220,7 +220,7 @@ def _must_swap(pusher, puller, at_pusher, at_puller, neighbours, degree, table, 
 
 
 @numba.njit(cache=True)
-def _can_swap(at_pusher, at_puller, neighbours, degree, goals, m):
+def _can_swap(at_pusher, at_puller, neighbours, degree, goals, m):  # type: ignore[no-untyped-def]
     """Does the passage lead to a junction before it ends or comes round?"""
     origin = at_pusher
     while at_puller != origin:
@@ -234,7 +234,7 @@ def _can_swap(at_pusher, at_puller, neighbours, degree, goals, m):
 
 
 @numba.njit(cache=True)
-def run_pibt(neighbours, degree, table, rows, goals, priority, ties, here, steps, out, m):
+def run_pibt(neighbours, degree, table, rows, goals, priority, ties, here, steps, out, m):  # type: ignore[no-untyped-def]
     """Up to `steps` steps from `here`, written into out int32 [steps, N]; how many were made.
 
     Stops when all agents are at their goals. `priority` grows by one for each step away from the

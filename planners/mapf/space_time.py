@@ -132,13 +132,13 @@ class SpaceTimeSearch:
 
 
 @numba.njit(cache=True)
-def _write(table, path, agent):
+def _write(table, path, agent):  # type: ignore[no-untyped-def]
     for t in range(len(table)):
         table[t, path[min(t, len(path) - 1)]] = agent
 
 
 @numba.njit(cache=True)
-def earliest_rest(reserved, forbidden, goal):
+def earliest_rest(reserved, forbidden, goal):  # type: ignore[no-untyped-def]
     """The first step from which on the goal is free for ever; FAR when it never is."""
     if reserved[-1, goal] >= 0:
         return FAR
@@ -153,7 +153,7 @@ def earliest_rest(reserved, forbidden, goal):
 
 
 @numba.njit(cache=True)
-def _advance(
+def _advance(  # type: ignore[no-untyped-def]
     neighbours,
     field,
     start,
@@ -211,7 +211,7 @@ def _advance(
 
 
 @numba.njit(cache=True)
-def _may_move(v, u, action, step, reserved, forbidden):
+def _may_move(v, u, action, step, reserved, forbidden):  # type: ignore[no-untyped-def]
     if step < len(forbidden) and forbidden[step, v, action] > 0:
         return False
     now, then = min(step, len(reserved) - 1), min(step + 1, len(reserved) - 1)
@@ -222,12 +222,12 @@ def _may_move(v, u, action, step, reserved, forbidden):
 
 
 @numba.njit(cache=True)
-def _key(f, met, step):
+def _key(f, met, step):  # type: ignore[no-untyped-def]
     return (f << 40) | (min(met, _MAX_SOFT) << 24) | (_MAX_TIME - min(step, _MAX_TIME))
 
 
 @numba.njit(cache=True)
-def _push(heap, size, key, state):
+def _push(heap, size, key, state):  # type: ignore[no-untyped-def]
     at = size
     while at > 0:
         above = (at - 1) >> 1
@@ -240,7 +240,7 @@ def _push(heap, size, key, state):
 
 
 @numba.njit(cache=True)
-def _pop(heap, size):
+def _pop(heap, size):  # type: ignore[no-untyped-def]
     top = heap[1, 0]
     size -= 1
     key, state = heap[0, size], heap[1, size]
@@ -260,7 +260,7 @@ def _pop(heap, size):
 
 
 @numba.njit(cache=True)
-def _trace(states, state, n):
+def _trace(states, state, n):  # type: ignore[no-untyped-def]
     path = np.empty(states[0, state] + 1, np.int32)
     for k in range(len(path) - 1, -1, -1):
         path[k] = state % n
