@@ -41,8 +41,6 @@ def single_step_window(
         narration_step=torch.zeros(n, 0, dtype=torch.long),
         narration=torch.zeros(n, 0, c.max_narration, dtype=torch.long),
         aux=torch.zeros(n, 1, 0),
-        pointed=torch.zeros(n, 1, c.n_image_tokens, c.n_pointed, dtype=torch.bool),
-        has_pointed=torch.zeros(n, dtype=torch.bool),
     )
 
 

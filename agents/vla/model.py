@@ -40,8 +40,8 @@ class Window:
     narration_step: torch.Tensor
     narration: torch.Tensor
     aux: torch.Tensor
-    pointed: torch.Tensor
-    has_pointed: torch.Tensor
+    pointed: torch.Tensor | None = None
+    has_pointed: torch.Tensor | None = None
 
 
 class VLAModel(nn.Module):

@@ -221,7 +221,9 @@ class Trainer:
     def _pointing_loss(self, w: Window, states: dict[str, torch.Tensor]) -> torch.Tensor:
         """Which patches show what the instruction names: cross-entropy where that is known. It is
         what teaches words and patches to find each other; actions alone do it many times slower."""
-        if self.model.pointer is None or not w.has_pointed.any():
+        if self.model.pointer is None or w.pointed is None or w.has_pointed is None:
+            return torch.zeros(())
+        if not w.has_pointed.any():
             return torch.zeros(())
         known = w.has_pointed[:, None] & w.valid
         logits = self.model.point(states["image"][known].float())

@@ -62,6 +62,7 @@ def test_the_named_patch_is_found_in_new_pictures() -> None:
     window = fresh.draw()
     with torch.no_grad():
         logits = trainer.model.eval().point(trainer.model(window)["image"])
+    assert window.pointed is not None
     named = window.pointed[..., 0].float().argmax(-1)
     assert float((logits[..., 0].argmax(-1) == named).float().mean()) > 0.9
 
