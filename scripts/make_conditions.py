@@ -35,13 +35,14 @@ PROMPTS = {"fast": "quickly", "slow": "slowly"}
 class Grid:
     """What is tried. Doses are multiples of a vector's natural norm; alphas are activations."""
 
-    doses: tuple[float, ...] = (1.0, 1.75, 2.5)
+    doses: tuple[float, ...] = (1.0, 1.75)
     token_groups: tuple[tuple[str, ...] | None, ...] = (("proprio", "action"), None)
     alphas: tuple[float, ...] = (3.0, 10.0, 20.0)
     n_neurons: int = 10
     vector_episodes: int = 48
-    n_finalists: int = 4  # of a kind, played again on `final_factor` times as many tasks
-    final_factor: int = 3
+    n_finalists: int = 3  # of a kind, played again on `final_factor` times as many tasks
+    final_factor: int = 2
+    families: tuple[str, ...] = ()  # of the val tasks; none: all
 
 
 def candidates(vla: Any, concept: str, folder: Path, grid: Grid) -> dict[str, list[dict]]:
@@ -148,7 +149,7 @@ def _search(
     }
     prompt = f"{concept}:prompt"
     specs = {f"{k}: {name}": spec for k, group in kinds.items() for name, spec in group.items()}
-    first = play_grid(vla, concept, specs, n=episodes, seed=5)
+    first = play_grid(vla, concept, specs, families=grid.families, n=episodes, seed=5)
     best: dict[str, list[str]] = {}
     for kind in kinds:
         names = [name for name in specs if name.startswith(f"{kind}: ")]
@@ -156,7 +157,7 @@ def _search(
         best[kind] = names[: grid.n_finalists]
     finalists = {name: specs[name] for names in best.values() for name in names}
     n_final = episodes * grid.final_factor
-    final = play_grid(vla, concept, finalists, n=n_final, seed=6)
+    final = play_grid(vla, concept, finalists, families=grid.families, n=n_final, seed=6)
     entries = {}
     for kind, names in best.items():
         chosen = max(names, key=lambda name: score(final, name, prompt))
@@ -166,6 +167,7 @@ def _search(
             "action_scale": round(final[prompt]["speed"] / final["baseline"]["speed"], 2),
             "_chosen": chosen,
             "_val_episodes": n_final,
+            "_val_families": list(grid.families),
             "_val_share_of_prompt_effect": round(share(final, chosen, prompt), 3),
             "_val_success": round(final[chosen]["success"], 3),
             "_val_success_of_baseline": round(final["baseline"]["success"], 3),
@@ -174,10 +176,16 @@ def _search(
 
 
 def play_grid(
-    vla: Any, concept: str, specs: dict[str, list[dict]], *, n: int, seed: int
+    vla: Any,
+    concept: str,
+    specs: dict[str, list[dict]],
+    *,
+    families: Sequence[str],
+    n: int,
+    seed: int,
 ) -> dict[str, dict[str, float]]:
     """Success and speed on plain val tasks: baseline, the prompt, and every candidate."""
-    tasks = make_tasks("tabletop", "val", n, seed=seed, manners="none")
+    tasks = make_tasks("tabletop", "val", n, seed=seed, families=families or None, manners="none")
     conditions = [BASELINE, Condition(f"{concept}:prompt", {"prompt_suffix": PROMPTS[concept]})]
     conditions += [Condition(name, {"interventions": spec}) for name, spec in specs.items()]
     envs = open_world("tabletop", 16, for_agent="nano")
@@ -215,9 +223,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--agent", type=Path, required=True, help="checkpoint folder")
     parser.add_argument("--concept", choices=PROMPTS, action="append", help="default: all")
     parser.add_argument("--episodes", type=int, default=15, help="val tasks of the grid")
+    parser.add_argument("--family", action="append", help="of the val tasks; default: all")
     args = parser.parse_args(argv)
     concepts = args.concept or list(PROMPTS)
-    table = make_conditions(args.agent, concepts=concepts, episodes=args.episodes, grid=Grid())
+    grid = Grid(families=tuple(args.family or ()))
+    table = make_conditions(args.agent, concepts=concepts, episodes=args.episodes, grid=grid)
     print(json.dumps(table, indent=1))
     return 0
 
