@@ -271,9 +271,27 @@ def _step_table(trace: TokenTrace, condition: str) -> str:
 
 # -- looks -----------------------------------------------------------------------------------------
 
-_LIGHT = ("#0b5c96", "#4a8fc0", "#8dbbdc", "#c9deee", "#eceef0", "#f7dcc6", "#f0b184", "#e0803f")
+_LIGHT: tuple[str, ...] = (
+    "#0b5c96",
+    "#4a8fc0",
+    "#8dbbdc",
+    "#c9deee",
+    "#eceef0",
+    "#f7dcc6",
+    "#f0b184",
+    "#e0803f",
+)
 _LIGHT += ("#b84a00",)
-_DARK = ("#7cc4f5", "#4a97cc", "#3a6c96", "#2f4a62", "#2b323c", "#5a4030", "#8f5a33", "#d07a3a")
+_DARK: tuple[str, ...] = (
+    "#7cc4f5",
+    "#4a97cc",
+    "#3a6c96",
+    "#2f4a62",
+    "#2b323c",
+    "#5a4030",
+    "#8f5a33",
+    "#d07a3a",
+)
 _DARK += ("#ffa869",)
 _ACTIONS = (
     ("#f3c9c4", "#cfe9dc", "#cfe2f2", "#f9dfc4"),
@@ -302,6 +320,7 @@ def token_style() -> str:
         ".key+.key{border-radius:0}"
         ".tokens{margin-top:22px}.tokens h4{font-size:.95rem;margin:0 0 .2em}"
         ".tokens h5{font-size:.9rem;margin:0}"
+        ".tokens .views{grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr))}"
         ".tokens .stack{min-width:0;grid-template-columns:minmax(0,1fr)}"
         ".tokens p{margin:0}"
         ".tokens details{margin-top:2px}.tokens table{font-size:.82rem}"

@@ -133,7 +133,10 @@ class TokenReader:
 
     def trace(self, n_slots: int) -> dict[str, np.ndarray]:
         """The last readings of the rows up to `n_slots`; see the class."""
-        trace = {"top_token_ids": self._ids, "top_token_logits": self._logits}
+        trace: dict[str, np.ndarray] = {
+            "top_token_ids": self._ids,
+            "top_token_logits": self._logits,
+        }
         if self._row_columns.shape[1]:
             trace["neuron_activations"] = self._after
             trace["neuron_activations_before"] = self._before
