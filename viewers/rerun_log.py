@@ -25,6 +25,7 @@ from .style import SWATCHES, condition_slots, rgb
 from .tokens import token_trace
 
 TIMELINE = "step"
+_LIFT_M = 0.06  # above the floor, in which a path would be half hidden
 
 
 def log_run(
@@ -76,22 +77,40 @@ def _write(
     stream.save(name)
     stream.send_recording_name(run_name)
     layout: dict[str, list[str]] = {}
-    tokens, neurons = set[str](), set[str]()
+    shown: dict[str, set[str]] = {}
+    eyes: dict[str, rerun_scene.Eye | None] = {}
     count, slots = 0, dict[str, int]()
     for count, record in enumerate(records, start=1):
         slots = condition_slots([*slots, record.condition])
         root = log_episode(rr, stream, record, slots[record.condition], vocabulary, layout)
-        layout.setdefault(_part(record.task.task_id), []).append(root)
-        if (trace := token_trace(record)) is not None:
-            tokens.add(root)
-            neurons |= {root} if any(p.series is not None for p in trace.pushes) else set()
+        task = _part(record.task.task_id)
+        if task not in layout:
+            eyes[task] = rerun_scene.eye_of(record.task)
+        layout.setdefault(task, []).append(root)
+        shown[root] = _quantities(record)
         if count == max_episodes:
             break
     if not count:
         raise ValueError("there are no records to log; run some episodes first")
-    stream.send_blueprint(_blueprint(rr, layout, tokens, neurons))
+    stream.send_blueprint(_blueprint(layout, shown, eyes))
     stream.flush()
     stream.disconnect()
+
+
+def _quantities(record: EpisodeRecord) -> set[str]:
+    """What of a record has a view of its own: speed, dose, tokens, neurons."""
+    trace, path = token_trace(record), scenes.path_of(record)
+    dose = scenes.scalar_trace(record, "dose")
+    return {
+        name
+        for name, there in {
+            "speed": path is not None,
+            "dose": dose is not None and bool(dose.any()),
+            "tokens": trace is not None,
+            "neurons": trace is not None and any(p.series is not None for p in trace.pushes),
+        }.items()
+        if there
+    }
 
 
 def log_episode(
@@ -156,8 +175,13 @@ def _log_space(
 ) -> None:
     stream.log(f"{root}/world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     path = scenes.path_of(record)
+    on_table = record.task.env == "tabletop"
     if path is not None:
-        line = rr.LineStrips3D([path.astype(np.float32)], colors=[color])
+        if not on_table:
+            path = path + np.array([0.0, 0.0, _LIFT_M])
+        line = rr.LineStrips3D(
+            [path.astype(np.float32)], colors=[color], radii=[0.002 if on_table else 0.03]
+        )
         stream.log(f"{root}/world/path", line, static=True)
         stream.send_columns(
             f"{root}/world/agent",
@@ -165,7 +189,7 @@ def _log_space(
             columns=rr.Points3D.columns(
                 positions=path.astype(np.float32),
                 colors=np.tile(np.array(color, np.uint8), (len(path), 1)),
-                radii=np.full(len(path), 0.012 if record.task.env == "tabletop" else 0.12),
+                radii=np.full(len(path), 0.012 if on_table else 0.12),
             ),
         )
     if path is not None and "heading" in record.trace:
@@ -244,11 +268,14 @@ def _log_numbers(
 
 
 def _blueprint(
-    rr: Any, layout: Mapping[str, Sequence[str]], tokens: Set[str], neurons: Set[str]
+    layout: Mapping[str, Sequence[str]],
+    shown: Mapping[str, Set[str]],
+    eyes: Mapping[str, rerun_scene.Eye | None],
 ) -> Any:
     """A tab for each task: conditions side by side above, shared curves below.
 
-    tokens, neurons: the roots that have top tokens, and curves of edited neurons.
+    shown: of each root, what has a view of its own (`_quantities`). eyes: of each task, from where
+    its scene is seen at first.
     """
     rrb = require("rerun.blueprint", purpose="laying out the viewer")
     tabs = []
@@ -261,15 +288,17 @@ def _blueprint(
             origin=f"/{task}",
             contents=[f"/{task}/scene/**", *(f"/{r}/world/**" for r in roots)],
             name="paths",
+            **_eye(rrb, eyes.get(task)),
         )
         curves = [
             rrb.TimeSeriesView(origin=f"/{task}", contents=[f"/{r}/{q}" for r in roots], name=q)
             for q in ("speed", "dose")
+            if any(q in shown[r] for r in roots)
         ]
         edited = [
             rrb.TimeSeriesView(origin=f"/{r}/neurons", name=f"{names[r]}: edited neurons")
             for r in roots
-            if r in neurons
+            if "neurons" in shown[r]
         ]
         words = rrb.Tabs(
             *(rrb.TextDocumentView(origin=f"/{r}/instruction", name=names[r]) for r in roots),
@@ -285,12 +314,20 @@ def _blueprint(
         tables = [
             rrb.TextDocumentView(origin=f"/{r}/top_tokens", name=f"{names[r]}: top tokens")
             for r in roots
-            if r in tokens
+            if "tokens" in shown[r]
         ]
         plots = rrb.Vertical(*curves, *_tabs(rrb, edited))
         below = rrb.Horizontal(space, plots, rrb.Vertical(words, *_tabs(rrb, tables)))
         tabs.append(rrb.Vertical(pictures, below, row_shares=[2, 3], name=task))
     return rrb.Blueprint(rrb.Tabs(*tabs), collapse_panels=True)
+
+
+def _eye(rrb: Any, eye: rerun_scene.Eye | None) -> dict[str, Any]:
+    """The argument of a 3D view for where it is seen from; older versions of Rerun have none."""
+    controls = getattr(rrb, "EyeControls3D", None)
+    if eye is None or controls is None:
+        return {}
+    return {"eye_controls": controls(position=eye.position, look_target=eye.target)}
 
 
 def _tabs(rrb: Any, views: Sequence[Any]) -> list[Any]:

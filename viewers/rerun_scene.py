@@ -7,6 +7,7 @@ A house is drawn as the boxes and rods that its camera sees, without the ceiling
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,27 @@ if TYPE_CHECKING:
     from pilotage.envs.rooms.house import House
 
 CUT_M = 1.1
-_GOAL, _REFERENCE = (179, 38, 30), (138, 148, 160)
+_GOAL, _REFERENCE, _NAME = (179, 38, 30), (138, 148, 160), (27, 36, 48)
+
+
+@dataclass(frozen=True)
+class Eye:
+    """Where a scene is seen from, and the point in the middle of the view; metres."""
+
+    position: tuple[float, float, float]
+    target: tuple[float, float, float]
+
+
+def eye_of(task: Task) -> Eye | None:
+    """A house from above its south side, a table from where its camera is; None elsewhere."""
+    if task.env == "tabletop":
+        return Eye((1.3, 0.0, 0.6), (0.5, 0.0, 0.1))
+    if task.env != "rooms":
+        return None
+    from pilotage.envs.rooms.house import load_house
+
+    width, depth = load_house(task.scene).size
+    return Eye((width / 2, -0.2 * depth, 0.95 * max(width, depth)), (width / 2, 0.45 * depth, 0.0))
 
 
 def log_scene(rr: Any, stream: Any, root: str, task: Task) -> list[str]:
@@ -48,15 +69,18 @@ def _log_rooms(rr: Any, stream: Any, root: str, task: Task) -> list[str]:
 
 
 def _house_parts(rr: Any, house: House) -> dict[str, Any]:
-    """Archetypes by name: floors (with the rooms' names), walls, door frames, furniture."""
+    """Archetypes by name: floors, walls, door frames, furniture, and the names of the rooms."""
     groups: dict[str, list[Any]] = {}
     for body in house.bodies:
         kind = body.group
         if kind == "furniture" and body.part.shape != "box":
             kind = f"furniture_{body.part.shape}s"
         groups.setdefault(kind, []).append(body.part)
+    middles = [[*room.center, 0.1] for room in house.rooms]
+    names = [room.name for room in house.rooms]
     shapes = {
-        "floors": _boxes(rr, groups.get("floor", []), labels=[r.name for r in house.rooms]),
+        "names": rr.Points3D(middles, labels=names, colors=[_NAME], radii=[0.01], show_labels=True),
+        "floors": _boxes(rr, groups.get("floor", [])),
         "walls": _boxes(rr, groups.get("wall", []), cut=CUT_M),
         "doors": _boxes(rr, groups.get("frame", [])),
         "furniture": _boxes(rr, groups.get("furniture", [])),
@@ -66,9 +90,7 @@ def _house_parts(rr: Any, house: House) -> dict[str, Any]:
     return {name: shape for name, shape in shapes.items() if shape is not None}
 
 
-def _boxes(
-    rr: Any, parts: Sequence[Any], *, cut: float | None = None, labels: Sequence[str] = ()
-) -> Any:
+def _boxes(rr: Any, parts: Sequence[Any], *, cut: float | None = None) -> Any:
     """Boxes of `parts`; those that reach above `cut` end there."""
     if not parts:
         return None
@@ -83,7 +105,6 @@ def _boxes(
         half_sizes=halves,
         colors=_colors(parts),
         fill_mode="solid",
-        labels=labels or None,
     )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ import pytest
 from pilotage.episodes.types import EndReason, EpisodeRecord, Seeds, Task
 from pilotage.viewers import rerun_scene, rerun_tokens
 from pilotage.viewers.rerun_log import log_run, narration_of
-from pilotage.viewers.rerun_serve import _program, serve
+from pilotage.viewers.rerun_serve import OfflinePage, _program, serve
 
 pytest.importorskip("rerun", reason="recordings need the extra pilotage[view]")
 
@@ -170,8 +173,9 @@ def test_a_house_is_drawn_as_its_floor_plan_says() -> None:
     low, high = _extents(drawn["house/floors"])
     rects = [room["rect"] for room in plan["rooms"]]
     np.testing.assert_allclose(np.c_[low[:, :2], high[:, :2]], rects, atol=1e-6)
-    names = drawn["house/floors"].labels.as_arrow_array().to_pylist()
-    assert names == [room["name"] for room in plan["rooms"]]
+    middles = (low + high)[:, :2] / 2
+    assert _sorted(np.array(_rows(drawn["house/names"], "positions"))[:, :2]) == _sorted(middles)
+    assert _rows(drawn["house/names"], "labels") == [room["name"] for room in plan["rooms"]]
 
     low, high = _extents(drawn["house/doors"])
     frames = ((low + high) / 2).reshape(len(plan["doors"]), 3, 3)  # left, right, top of each
@@ -206,6 +210,22 @@ def _extents(boxes: Any) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest corners of boxes, float64 [n, 3] each."""
     middle, half = (np.array(_rows(boxes, name)) for name in ("centers", "half_sizes"))
     return middle - half, middle + half
+
+
+def test_a_view_begins_where_all_of_the_scene_is_seen() -> None:
+    """The corners of the house lie within 40 degrees of where the eye looks."""
+    from pilotage.envs.rooms.house import load_house
+
+    task = _rooms_task()
+    eye = rerun_scene.eye_of(task)
+    assert eye is not None
+    width, depth = load_house(task.scene).size
+    corners = np.array([[x, y, 0.0] for x in (0.0, width) for y in (0.0, depth)])
+    toward = np.array(eye.target) - eye.position
+    rays = corners - eye.position
+    cosines = rays @ toward / np.linalg.norm(rays, axis=1) / np.linalg.norm(toward)
+    assert np.degrees(np.arccos(cosines)).max() < 40
+    assert rerun_scene.eye_of(replace(task, env="elsewhere")) is None
 
 
 def test_a_house_is_drawn_once_a_task(tmp_path: Path) -> None:
@@ -249,6 +269,32 @@ def test_viewer_listens_on_loopback_only_and_ends(
     assert server.process.poll() is not None
     assert [listening(port) for port in ports] == [set()] * 3
     assert server.url in capfd.readouterr().err
+
+
+def test_a_page_that_is_closed_early_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """The browser leaves while the megabytes of the viewer are on their way."""
+
+    class Source(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(bytes(32_000_000))
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Source) as source:
+        threading.Thread(target=source.serve_forever, daemon=True).start()
+        page = OfflinePage(0, f"http://127.0.0.1:{source.server_address[1]}", 1)
+        page.daemon_threads = False  # so that closing waits for the answer
+        threading.Thread(target=page.serve_forever, daemon=True).start()
+        with socket.create_connection(page.server_address[:2]) as browser:
+            browser.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert browser.recv(100).startswith(b"HTTP/1.0 200")
+        page.shutdown()
+        page.server_close()
+        source.shutdown()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_viewer_that_does_not_start_says_why(recording: Path) -> None:
