@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -29,8 +31,12 @@ from transformers import (
 
 from pilotage.steering import (
     Intervention,
+    ModelMap,
     SiteError,
     Steerer,
+    describe_model,
+    final_norm,
+    offered_places,
     parse_site,
     resolve,
     unembedding,
@@ -61,6 +67,7 @@ WORKING = {
     "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig),
     "smollm3": (SmolLM3ForCausalLM, SmolLM3Config),
 }
+WIDE = ((32, 48), (48, 32), (32, 48))
 OTHER_RESIDUAL = {
     "granite": (GraniteForCausalLM, GraniteConfig),
     "olmo2": (Olmo2ForCausalLM, Olmo2Config),
@@ -151,3 +158,179 @@ def test_width_of_every_place(llama: LlamaForCausalLM, place: str) -> None:
         return
     wide = ("mlp.gate_proj:out", "mlp.up_proj:out", "mlp.down_proj:in")
     assert resolve(llama, f"layers.0.{place}").width == (48 if place in wide else 32)
+
+
+class OddMap(nn.Module):
+    """A linear map that keeps its weight `[in, out]`."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n_in, n_out) / n_in**0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.weight
+
+
+class OddBlock(nn.Module):
+    """Mixes tokens by a running mean, calls its parts by unusual names, and returns a tuple."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.wide, self.narrow = OddMap(32, 32), OddMap(32, 48), OddMap(48, 32)
+
+    def forward(self, h: torch.Tensor) -> tuple[torch.Tensor, None]:
+        steps = torch.arange(1, h.shape[1] + 1)[:, None]
+        h = h + self.mix(h.cumsum(1) / steps)
+        return h + self.narrow(torch.tanh(self.wide(h))), None
+
+
+class OddModel(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.ln = nn.Embedding(50, 32), nn.LayerNorm(32)
+        self.steps = nn.ModuleList(OddBlock() for _ in range(2))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        h = self.table(tokens)
+        for step in self.steps:
+            h, _ = step(h)
+        return self.ln(h) @ self.table.weight.T
+
+
+ODD = ModelMap(
+    layers="steps",
+    attention_out="mix",
+    down="narrow",
+    up="wide",
+    final_norm="ln",
+    unembedding="table",
+    input_first=True,
+)
+
+
+def make_odd() -> OddModel:
+    torch.manual_seed(0)
+    return OddModel().eval()
+
+
+def odd_by_hand(model: OddModel, tokens: torch.Tensor, neurons: list[int]) -> torch.Tensor:
+    """The odd model's logits with neurons of its last block held at 1.5 in row 0."""
+    h = model.steps[0](model.table(tokens))[0]
+    last = model.steps[1]
+    h = h + (h.cumsum(1) / torch.arange(1, 7)[:, None]) @ last.mix.weight
+    x = torch.tanh(h @ last.wide.weight)
+    x[0][:, neurons] = 1.5
+    return nn.functional.layer_norm(
+        h + x @ last.narrow.weight, (32,), model.ln.weight, model.ln.bias
+    ) @ (model.table.weight.T)
+
+
+def test_a_model_that_is_not_recognised_says_what_it_has_and_how_to_describe_it() -> None:
+    with pytest.raises(SiteError) as caught:
+        resolve(make_odd(), "layers.0.resid:out")
+    for part in ("OddModel", "steps (2 of OddBlock", "narrow: OddMap", "describe_model(model"):
+        assert part in str(caught.value)
+
+
+def test_a_model_described_by_hand_is_steered_and_read() -> None:
+    model, tokens, v = make_odd(), ids(2, 6), unit(32, 4)
+    describe_model(model, ODD)
+    assert len(find_layers(model)) == 2
+    assert offered_places(model) == tuple(
+        p for p in PLACES if p not in ("mlp:in", "mlp:out", "mlp.gate_proj:out", "mlp.router:in")
+    )
+    clamp = Intervention("clamp", "layers.1.mlp.down_proj:in", 1.5, neurons=torch.tensor([3, 40]))
+    add = Intervention("add", "layers.1.resid:out", 2.0, direction=v)
+    with torch.no_grad(), Steerer(model, n_rows=2) as steerer:
+        plain = model(tokens)
+        steerer.set_row(0, [clamp])
+        begin(steerer, groups(2, 6) * 0)
+        assert torch.allclose(model(tokens), odd_by_hand(model, tokens, [3, 40]), atol=1e-5)
+        steerer.check_receipt(steerer.receipt(0))
+        steerer.set_row(0, [add])
+        begin(steerer, groups(2, 6) * 0)
+        with capture(model, ["layers.1.resid:out"]) as seen:
+            steered = model(tokens)
+        steerer.check_receipt(steerer.receipt(0))
+        captured = seen.activations("layers.1.resid:out").view(2, 6, 32)
+        assert torch.allclose(model.ln(captured) @ model.table.weight.T, steered, atol=1e-5)
+        assert torch.equal(steered[1], plain[1])
+    assert torch.equal(value_vectors(model, 1), model.steps[1].narrow.weight)
+    assert torch.equal(unembedding(model), model.table.weight)
+    assert final_norm(model) is model.ln
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"layers": "stack"}, r"no 'stack' in OddModel with table: Embedding"),
+        ({"layers": "table"}, "must be a ModuleList"),
+        ({"down": "narrow.inner"}, r"'narrow.inner', but there is no 'inner' in OddMap"),
+        ({"attention_out": None, "down": None}, "the width is not known"),
+        ({"final_norm": "norm"}, "no 'norm'"),
+    ],
+)
+def test_a_wrong_description_is_refused_and_the_last_one_kept(
+    change: dict[str, str | None], reason: str
+) -> None:
+    model = make_odd()
+    describe_model(model, ODD)
+    with pytest.raises(SiteError, match=reason):
+        describe_model(model, replace(ODD, **change))
+    assert resolve(model, "layers.1.mlp.down_proj:in").width == 48
+    with pytest.raises(SiteError, match=reason):
+        describe_model(make_odd(), replace(ODD, **change))
+
+
+def test_a_place_that_a_description_leaves_out_is_refused() -> None:
+    model = make_odd()
+    describe_model(model, ODD)
+    with pytest.raises(SiteError, match="the map of OddModel names no ffn"):
+        resolve(model, "layers.0.mlp:in")
+
+
+class TinyAttention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(32, 96), nn.Linear(32, 32)
+
+
+def lone_block(ffn: nn.Module) -> nn.Module:
+    block = nn.ModuleDict({"attn": TinyAttention(), "mlp": ffn})
+    return nn.ModuleDict({"blocks": nn.ModuleList([block])})
+
+
+def test_experts_in_a_list_are_read_but_not_steered() -> None:
+    """Mixtures whose experts are modules of their own, each called with its own tokens."""
+    experts = nn.ModuleList(
+        nn.ModuleDict({"w1": nn.Linear(32, 48), "w2": nn.Linear(48, 32), "w3": nn.Linear(32, 48)})
+        for _ in range(3)
+    )
+    model = lone_block(nn.ModuleDict({"gate": nn.Linear(32, 3), "experts": experts}))
+    assert resolve(model, "layers.0.mlp.router:in").width == 32
+    assert torch.equal(value_vectors(model, 0, expert=2), experts[2]["w2"].weight.T)
+    with pytest.raises(SiteError, match="calls each of its 3 experts with only the tokens"):
+        resolve(model, "layers.0.mlp.down_proj:in")
+
+
+def test_unclear_linear_maps_are_refused_rather_than_guessed() -> None:
+    names = ("w1", "w2", "w3")
+    wide = lone_block(nn.ModuleDict({n: nn.Linear(*s) for n, s in zip(names, WIDE)}))
+    assert resolve(wide, "layers.0.mlp.down_proj:in").width == 48
+    with pytest.raises(SiteError, match="not clear which linear map is the gate"):
+        resolve(wide, "layers.0.mlp.gate_proj:out")
+    square = lone_block(nn.ModuleDict({n: nn.Linear(32, 32) for n in names}))
+    with pytest.raises(SiteError, match="not clear which linear map writes the stream"):
+        resolve(square, "layers.0.mlp.down_proj:in")
+    named = lone_block(nn.ModuleDict({n: nn.Linear(32, 32) for n in ("gate", "down", "up")}))
+    assert resolve(named, "layers.0.mlp.down_proj:in").module is named["blocks"][0]["mlp"]["down"]
+
+
+def test_a_quantised_map_is_refused() -> None:
+    model = lone_block(nn.ModuleDict({"up": nn.Linear(32, 48), "down": nn.Linear(48, 32)}))
+    down = model["blocks"][0]["mlp"]["down"]
+    del down.weight
+    down.register_buffer("weight", torch.zeros(32, 48, dtype=torch.int8))
+    with pytest.raises(SiteError, match="load the model unquantised"):
+        resolve(model, "layers.0.mlp.down_proj:in")
+    assert resolve(model, "layers.0.resid:out").width == 32
