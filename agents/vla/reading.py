@@ -62,7 +62,7 @@ def pushes_of(decoder: nn.Module, intervention: Intervention, top_k: int = TOP_K
         direction = intervention.direction.to(weight.device).float()
         if intervention.coefficient < 0 and intervention.kind != "ablate":
             direction = -direction
-        written = (weight @ direction if site.edge == "in" else direction)[None]
+        written = (weight @ direction if site.site.is_input else direction)[None]
     else:
         return []
     ids = project(written, unembedding(decoder), top_k=top_k).token_ids.tolist()
