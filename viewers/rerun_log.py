@@ -296,7 +296,11 @@ def _blueprint(
             if any(q in shown[r] for r in roots)
         ]
         edited = [
-            rrb.TimeSeriesView(origin=f"/{r}/neurons", name=f"{names[r]}: edited neurons")
+            rrb.TimeSeriesView(
+                origin=f"/{r}/neurons",
+                name=f"{names[r]}: edited neurons",
+                plot_legend=rrb.PlotLegend(visible=False),  # many lines; a curve says its name
+            )
             for r in roots
             if "neurons" in shown[r]
         ]
@@ -316,8 +320,8 @@ def _blueprint(
             for r in roots
             if "tokens" in shown[r]
         ]
-        plots = rrb.Vertical(*curves, *_tabs(rrb, edited))
-        below = rrb.Horizontal(space, plots, rrb.Vertical(words, *_tabs(rrb, tables)))
+        plots = rrb.Vertical(*curves, *_tabs(rrb, edited, front=0))
+        below = rrb.Horizontal(space, plots, rrb.Vertical(words, *_tabs(rrb, tables, front=1)))
         tabs.append(rrb.Vertical(pictures, below, row_shares=[2, 3], name=task))
     return rrb.Blueprint(rrb.Tabs(*tabs), collapse_panels=True)
 
@@ -330,6 +334,6 @@ def _eye(rrb: Any, eye: rerun_scene.Eye | None) -> dict[str, Any]:
     return {"eye_controls": controls(position=eye.position, look_target=eye.target)}
 
 
-def _tabs(rrb: Any, views: Sequence[Any]) -> list[Any]:
-    """One container of tabs, or none; the second is in front, as the first is the baseline."""
-    return [rrb.Tabs(*views, active_tab=min(1, len(views) - 1))] if views else []
+def _tabs(rrb: Any, views: Sequence[Any], *, front: int) -> list[Any]:
+    """One container of tabs, or none; view number `front` is shown first, where there is one."""
+    return [rrb.Tabs(*views, active_tab=min(front, len(views) - 1))] if views else []

@@ -35,7 +35,7 @@ class Eye:
 def eye_of(task: Task) -> Eye | None:
     """A house from above its south side, a table from where its camera is; None elsewhere."""
     if task.env == "tabletop":
-        return Eye((1.3, 0.0, 0.6), (0.5, 0.0, 0.1))
+        return Eye((1.05, 0.0, 0.45), (0.45, 0.0, 0.08))
     if task.env != "rooms":
         return None
     from pilotage.envs.rooms.house import load_house
