@@ -52,8 +52,8 @@ def panel(records: Sequence[EpisodeRecord], slots: Mapping[str, int]) -> str:
 
 def _explained(record: EpisodeRecord, last: int) -> str:
     words = (
-        "The best token after each layer (logit lens), where the first action token is predicted, "
-        "at every step; a bold layer is edited. "
+        "The best token after each layer (logit lens), step by step, where the first action token "
+        "is predicted; a bold layer is edited. "
     )
     keys = [_key("word", "a word")]
     actions = ACTION_WORDS.get(record.task.env)
@@ -64,7 +64,7 @@ def _explained(record: EpisodeRecord, last: int) -> str:
     else:
         keys = [_key(f"action{i}", name) for i, name in enumerate(actions.values())] + keys
     every = _every(last)
-    words += f"Every {every}th step is drawn. " if every > 1 else ""
+    words += f"One step in {every} is drawn. " if every > 1 else ""
     return svg.text(words) + " · ".join(keys) + ". "
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from pilotage.episodes.types import EndReason, EpisodeRecord, Seeds, Task
 from pilotage.viewers import rerun_scene, rerun_tokens
-from pilotage.viewers.rerun_log import log_run, narration_of
+from pilotage.viewers.rerun_log import log_episode, log_run, narration_of
 from pilotage.viewers.rerun_serve import OfflinePage, _program, serve
 
 pytest.importorskip("rerun", reason="recordings need the extra pilotage[view]")
@@ -229,6 +229,8 @@ def test_a_view_begins_where_all_of_the_scene_is_seen() -> None:
 
 
 def test_a_house_is_drawn_once_a_task(tmp_path: Path) -> None:
+    import rerun as rr
+
     task = _rooms_task()
     records = [
         EpisodeRecord(
@@ -238,6 +240,10 @@ def test_a_house_is_drawn_once_a_task(tmp_path: Path) -> None:
         )
         for name in ("baseline", "fast")
     ]  # fmt: skip
+    stream, taken = Recorder(), dict[str, list[str]]()
+    for record in records:
+        taken.setdefault("rooms-3", []).append(log_episode(rr, stream, record, 0, None, taken))
+        assert len(stream.logged["rooms-3/scene/house/walls"]) == 1
     path = log_run(records, tmp_path / "run.rrd")
     listed = _rrd("print", str(path))
     for part in ("walls", "doors", "floors", "furniture"):

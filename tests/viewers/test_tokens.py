@@ -145,7 +145,7 @@ def test_long_episodes_are_thinned_and_say_so(tabletop: Make) -> None:
         receipt={"reading": {"layers": [1], "words": {"0": "left", "1": "<eos>"}}},
     )
     page = _panel([long])
-    assert "Every 4th step is drawn." in page
+    assert "One step in 4 is drawn." in page
     (figure,) = SVG.findall(page)
     assert figure.count('class="cell') == 1  # every fourth step says the same
     assert page.count('<th scope="row">') == 24  # the table samples the steps
