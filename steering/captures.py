@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
+from pilotage.steering.handles import HookHandles
 from pilotage.steering.sites import ResolvedSite, resolve
 
 REDUCTIONS = ("all", "mean", "last")
@@ -32,7 +32,7 @@ class Capture:
             raise ValueError("capture needs at least one site")
         self._kept: dict[str, list[torch.Tensor]] = {name: [] for name in self._sites}
         self._streams: dict[str, torch.Tensor] = {}
-        self._handles: list[RemovableHandle] = []
+        self._handles = HookHandles()
         self._mask: torch.Tensor | None = None
 
     def __enter__(self) -> Capture:
@@ -46,9 +46,7 @@ class Capture:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._handles.remove()
         self._streams.clear()
 
     def select(self, mask: Any) -> None:
@@ -86,20 +84,20 @@ class Capture:
             def remember(module: nn.Module, args: tuple[Any, ...]) -> None:
                 self._streams[name] = args[0].detach()
 
-            self._handles.append(site.stream.register_forward_pre_hook(remember))
+            self._handles.before(site.stream, remember)
         if site.edge == "in":
 
             def before(module: nn.Module, args: tuple[Any, ...]) -> None:
                 self._keep(name, args[0])
 
-            self._handles.append(site.module.register_forward_pre_hook(before))
+            self._handles.before(site.module, before)
         else:
 
             def after(module: nn.Module, args: Any, output: torch.Tensor) -> None:
                 stream = self._streams.pop(name, None)
                 self._keep(name, output if stream is None else stream + output)
 
-            self._handles.append(site.module.register_forward_hook(after))
+            self._handles.after(site.module, after)
 
     def _keep(self, name: str, value: torch.Tensor) -> None:
         value = value.detach().float()

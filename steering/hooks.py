@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
+from pilotage.steering.handles import HookHandles
 from pilotage.steering.lanes import Lane
 from pilotage.steering.sites import ResolvedSite
 
@@ -23,17 +23,15 @@ class SiteHooks:
         self.active: list[Lane] = []  # the lanes with something to do in this forward
         self.stream: torch.Tensor | None = None
 
-    def attach(self) -> list[RemovableHandle]:
+    def attach(self, handles: HookHandles) -> None:
         """Register the hooks; a `down_proj:out` edit comes before one of `resid:out`."""
-        handles = []
         if self.site.stream is not None:
-            handles.append(self.site.stream.register_forward_pre_hook(self._capture))
+            handles.before(self.site.stream, self._capture)
         if self.site.edge == "in":
-            handles.append(self.site.module.register_forward_pre_hook(self._edit_input))
+            handles.before(self.site.module, self._edit_input)
         else:
             first = not self.site.adds_stream
-            handles.append(self.site.module.register_forward_hook(self._edit_output, prepend=first))
-        return handles
+            handles.after(self.site.module, self._edit_output, prepend=first)
 
     def arm(self) -> None:
         """Called by `begin` when the lanes have their masks."""

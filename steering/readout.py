@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pilotage.steering.handles import HookHandles
 from pilotage.steering.projection import final_norm
 from pilotage.steering.sites import Site, resolve, unembedding
 from pilotage.steering.vectors import NeuronSet
@@ -66,17 +67,15 @@ class NeuronProbe:
         self._before: dict[int, torch.Tensor] = {}
         self._now: dict[tuple[str, int], Any] = {}
         self._done: list[dict[tuple[str, int], Any]] = []
-        self._handles: list[Any] = []
+        self._handles = HookHandles()
 
     def __enter__(self) -> NeuronProbe:
         for layer, site in self._sites.items():
-            hook = self._neuron_hook(layer)
-            self._handles.append(site.module.register_forward_pre_hook(hook))
+            self._handles.before(site.module, self._neuron_hook(layer))
         for layer, site in self._streams.items():
             if site.stream is not None:
-                before = self._stream_hook(layer)
-                self._handles.append(site.stream.register_forward_pre_hook(before))
-            self._handles.append(site.module.register_forward_hook(self._lens_hook(layer)))
+                self._handles.before(site.stream, self._stream_hook(layer))
+            self._handles.after(site.module, self._lens_hook(layer))
         return self
 
     def __exit__(
@@ -85,9 +84,7 @@ class NeuronProbe:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._handles.remove()
         self._before.clear()
         self._now = {}
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from pilotage.steering import receipts
 from pilotage.steering.checks import check_fits, host, per_row, phase_number, row_numbers
 from pilotage.steering.frames import Frame, Frames
+from pilotage.steering.handles import HookHandles
 from pilotage.steering.hooks import SiteHooks
 from pilotage.steering.interventions import PHASES, Intervention
 from pilotage.steering.lanes import Lane, LaneShape
@@ -52,7 +52,7 @@ class Steerer:
             self._totals = self._zeros(0)  # [n_lanes, n_phases, 3, n_rows]
             self._step_start = torch.zeros(3, n_rows, dtype=torch.float64, device=self.device)
         self._last_env_step = np.full(n_rows, -1, np.int64)
-        self._handles: list[RemovableHandle] | None = None
+        self._handles: HookHandles | None = None
 
     # ---------------------------------------------------------------- attaching and removing
 
@@ -63,9 +63,9 @@ class Steerer:
                 "leave that one first, or give its rows more interventions"
             )
         _steered.add(self.layers)
-        self._handles = []
+        self._handles = HookHandles()
         for hooks in self._hooks.values():
-            self._handles += hooks.attach()
+            hooks.attach(self._handles)
         return self
 
     def __exit__(
@@ -80,8 +80,7 @@ class Steerer:
         """Remove every hook; receipts stay readable. Safe to call twice."""
         if self._handles is None:
             return
-        for handle in self._handles:
-            handle.remove()
+        self._handles.remove()
         self._handles = None
         _steered.discard(self.layers)
         self._disarm()
@@ -280,7 +279,7 @@ class Steerer:
         if site not in self._hooks:
             hooks = SiteHooks(resolve(self.decoder, site))
             if self._handles is not None:
-                self._handles += hooks.attach()
+                hooks.attach(self._handles)
             self._hooks[site] = hooks
         return self._hooks[site]
 
