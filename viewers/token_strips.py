@@ -190,7 +190,7 @@ def _words_said(trace: TokenTrace) -> str:
         words = [(w, share) for w, share in trace.shares(row) if _cell_kind(w)[0] == "word"]
         if words:
             told = ", ".join(f"{w} {_share(share)}" for w, share in words[:3])
-            found.append(f"{trace.label(row)}: {told}" + (", …" if len(words) > 3 else ""))
+            found.append(f"{trace.label(row)}: {told}" + (" and others" if len(words) > 3 else ""))
     said = f"Words in front, share of steps: {'; '.join(found)}." if found else ""
     return svg.el("p", svg.text(said), class_="hint") if said else ""
 
