@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pilotage.steering import Intervention, Selector, Steerer
+from pilotage.steering import Intervention, Selector, Steerer, random_matched
 from pilotage.steering.tokens import ACTION, IMAGE, INSTRUCTION, PAD
 
 RESID = "layers.1.resid:out"
@@ -75,6 +75,21 @@ def every_kind(d: int = 32) -> list[Intervention]:
         Intervention("ablate", RESID, 1.0, direction=v),
         Intervention("clamp", NEURONS, 4.0, neurons=torch.tensor([3, 5, 9])),
         Intervention("ablate", NEURONS, 0.5, neurons=torch.tensor([3, 5, 9])),
+    ]
+
+
+def conditions(model: nn.Module) -> list[list[Intervention]]:
+    """Eight different conditions, among them an empty one and rows with several interventions."""
+    kinds = every_kind()
+    return [
+        [],
+        [kinds[0]],
+        [random_matched(kinds[0], model, 4), kinds[3]],
+        [kinds[1]],
+        [random_matched(kinds[1], model, 4)],
+        [random_matched(kinds[3], model, 4)],
+        [kinds[2], kinds[0], kinds[4]],
+        [Intervention("clamp", "layers.0.mlp.down_proj:in", 2.0, neurons=torch.arange(7))],
     ]
 
 
