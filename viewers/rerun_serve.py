@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -141,9 +141,22 @@ def serve(
     path = Path(rrd)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; write it with rerun_log.log_run first")
-    program = _program()
-    source_port, grpc_port = _free_port(), grpc_port or _free_port()
-    command = [program, "--serve-web", "--bind", LOOPBACK, "--port", str(grpc_port)]
+    for tries_left in (2, 1, 0):
+        try:
+            server = _start(path, web_port, grpc_port, timeout_s)
+            break
+        except RuntimeError as error:
+            # Another program may take a free port between our look and the viewer's.
+            if grpc_port or not tries_left or "Address already in use" not in str(error):
+                raise
+    print(f"Rerun viewer: {server.url}", file=sys.stderr)
+    return server
+
+
+def _start(path: Path, web_port: int, grpc_port: int, timeout_s: float) -> Server:
+    source_port, free = _free_ports(2)
+    grpc_port = grpc_port or free
+    command = [_program(), "--serve-web", "--bind", LOOPBACK, "--port", str(grpc_port)]
     command += ["--web-viewer-port", str(source_port), "--hide-welcome-screen", str(path)]
     with tempfile.TemporaryFile() as words:
         # CI=1 is how the viewer is told to send no usage statistics without touching its settings.
@@ -169,7 +182,6 @@ def serve(
             if isinstance(error, TimeoutError):
                 raise RuntimeError(f"the Rerun viewer did not start: {error}\n{tail}") from error
             raise
-    print(f"Rerun viewer: {server.url}", file=sys.stderr)
     return server
 
 
@@ -187,10 +199,13 @@ def _program() -> str:
     )
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+def _free_ports(n: int) -> list[int]:
+    """`n` different ports that nobody listens on now."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(n)]
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _wait_until_listening(server: Server, timeout_s: float) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from pilotage.episodes.types import EndReason, EpisodeRecord, Seeds, Task
-from pilotage.viewers import rerun_scene, rerun_tokens
+from pilotage.viewers import rerun_scene, rerun_serve, rerun_tokens
 from pilotage.viewers.rerun_log import log_episode, log_run, narration_of
 from pilotage.viewers.rerun_serve import OfflinePage, _program, serve
 
@@ -256,6 +256,25 @@ def test_narration(records: list[EpisodeRecord]) -> None:
     assert narration_of(records[0]) == []
     told = replace(records[0], receipt={"narration": ["a", "", "b"]})
     assert narration_of(told) == [(0, "a"), (2, "b")]
+
+
+def test_a_port_taken_in_between_is_not_the_end(
+    recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[list[int]] = []
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+
+        def unlucky(n: int) -> list[int]:
+            free = real(n)
+            drawn.append([free[0], taken.getsockname()[1]] if not drawn else free)
+            return drawn[-1]
+
+        real = rerun_serve._free_ports
+        monkeypatch.setattr(rerun_serve, "_free_ports", unlucky)
+        with serve(recording) as server:
+            assert server.grpc_port == drawn[1][1]
+    assert len(drawn) == 2
+    assert len(set(real(20))) == 20
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's table of sockets")
