@@ -10,6 +10,7 @@ from torch import nn
 
 from pilotage.steering.interventions import PHASES, Intervention
 from pilotage.steering.sites import SiteError, resolve
+from pilotage.steering.tokens import N_GROUPS, PAD, group_name
 
 
 def check_fits(decoder: nn.Module, device: torch.device, intervention: Intervention) -> None:
@@ -35,17 +36,22 @@ def check_fits(decoder: nn.Module, device: torch.device, intervention: Intervent
             )
 
 
-def row_numbers(rows: Any, n_rows: int) -> np.ndarray:
-    """Distinct row numbers, int64 `[R]`, from a tensor, array, list or slice."""
-    if isinstance(rows, slice):
-        return np.arange(n_rows)[rows]
-    numbers = host(rows).astype(np.int64)
+def row_numbers(rows: np.ndarray, n_rows: int) -> np.ndarray:
+    """The same as int64 `[R]`. Raises ValueError unless they are distinct row numbers."""
+    numbers = rows.astype(np.int64)
     inside = (numbers >= 0) & (numbers < n_rows)
     if numbers.ndim != 1 or not inside.all() or len(np.unique(numbers)) != len(numbers):
         raise ValueError(
             f"rows must be distinct numbers from 0 to {n_rows - 1}, got {numbers.tolist()}"
         )
     return numbers
+
+
+def check_groups(groups: np.ndarray) -> None:
+    """Raise ValueError for a token group id that does not exist."""
+    if groups.size and (groups.min() < PAD or groups.max() >= N_GROUPS):
+        worst = groups[(groups < PAD) | (groups >= N_GROUPS)][0]
+        group_name(int(worst))
 
 
 def phase_number(phase: str) -> int:
@@ -62,9 +68,9 @@ def host(values: Any) -> np.ndarray:
     return np.asarray(values)
 
 
-def per_row(values: Any, rows: np.ndarray, name: str) -> np.ndarray:
-    """One value per row, `[R]`."""
+def per_row(values: Any, n_rows: int, name: str) -> np.ndarray:
+    """One value per row of a forward, `[R]`."""
     array = host(values)
-    if array.shape != rows.shape:
-        raise ValueError(f"{name} has shape {array.shape}, expected [{len(rows)}]")
+    if array.shape != (n_rows,):
+        raise ValueError(f"{name} has shape {array.shape}, expected [{n_rows}]")
     return array

@@ -4,21 +4,46 @@ shape.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
-
-import numpy as np
 import torch
+
+from pilotage.steering.plan import Edits
+from pilotage.steering.recent import Recent
 
 _KEPT = 16  # shapes (R, S) whose buffers are kept
 
 
-@dataclass(frozen=True, eq=False)
 class Frame:
-    """Buffers of one shape: masks bool `[n_lanes, R, S, 1]`, stats float32 `[n_lanes, 3, R, S]`."""
+    """Buffers of one shape, and views of them by lane.
 
-    masks: torch.Tensor
-    stats: torch.Tensor
+    masks: bool `[R, S, 1]` of each lane, the tokens to edit. fired: the same as float32. stats:
+    float64 `[3, R, S, 1]` of each lane, summed over the forwards of one set of rows in one phase:
+    edits, |dh|, dose.
+    """
+
+    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
+        n_lanes, n_rows, n_tokens = shape
+        self._masks = torch.zeros(*shape, 1, dtype=torch.bool, device=device)
+        self._fired = torch.zeros(*shape, 1, device=device)
+        stats = torch.zeros(n_lanes, 3, n_rows, n_tokens, 1, dtype=torch.float64, device=device)
+        self._stats = stats
+        self.masks = self._masks.unbind()
+        self.fired = self._fired.unbind()
+        self.stats = self._stats.unbind()
+        self.edits: Edits | None = None  # what the masks hold
+
+    def load(self, edits: Edits) -> None:
+        """Put these masks into the buffers."""
+        if edits is not self.edits:
+            self._masks.copy_(torch.from_numpy(edits.masks[..., None]))
+            self._fired.copy_(self._masks)
+            self.edits = edits
+
+    def move_to(self, totals: torch.Tensor) -> None:
+        """Add the stats to totals `[n_lanes, n_phases, 3, n_rows]`, and start at zero again."""
+        if self.edits is not None:
+            of_phase = totals.select(1, self.edits.phase)
+            of_phase.index_add_(2, self.edits.rows.index, self._stats.sum((3, 4)))
+            self._stats.zero_()
 
 
 class Frames:
@@ -26,35 +51,16 @@ class Frames:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._frames: OrderedDict[tuple[int, ...], Frame] = OrderedDict()
-        self._rows: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+        self._frames: Recent[tuple[int, ...], Frame] = Recent(_KEPT)
 
     def clear(self) -> None:
         """Forget the buffers: the number of lanes has changed."""
         self._frames.clear()
 
-    def load(self, masks: np.ndarray) -> Frame:
-        """The frame of this shape with these masks `[n_lanes, R, S]` and counts at zero."""
-        frame = self._frames.get(masks.shape)
-        if frame is None:
-            n_lanes, n_rows, n_tokens = masks.shape
-            frame = Frame(
-                torch.zeros(n_lanes, n_rows, n_tokens, 1, dtype=torch.bool, device=self.device),
-                torch.zeros(n_lanes, 3, n_rows, n_tokens, device=self.device),
-            )
-            self._frames[masks.shape] = frame
-            if len(self._frames) > _KEPT:
-                self._frames.popitem(last=False)
-        self._frames.move_to_end(masks.shape)
-        frame.masks.copy_(torch.from_numpy(masks[..., None]))
-        frame.stats.zero_()
-        return frame
+    def of(self, shape: tuple[int, ...]) -> Frame:
+        """The frame of masks `[n_lanes, R, S]`."""
+        return self._frames.get(shape, lambda: self._make(shape))
 
-    def rows(self, rows: np.ndarray) -> torch.Tensor:
-        """Row numbers on the device, int64 `[R]`."""
-        key = rows.tobytes()
-        if key not in self._rows:
-            self._rows[key] = torch.from_numpy(rows.copy()).to(self.device)
-            if len(self._rows) > _KEPT:
-                self._rows.popitem(last=False)
-        return self._rows[key]
+    @torch.inference_mode(False)
+    def _make(self, shape: tuple[int, ...]) -> Frame:
+        return Frame(shape, self.device)

@@ -34,7 +34,7 @@ class SiteHooks:
             handles.after(self.site.module, self._edit_output, prepend=first)
 
     def arm(self) -> None:
-        """Called by `begin` when the lanes have their masks."""
+        """Called when the lanes have been armed or disarmed."""
         self.active = [lane for lane in self.lanes if lane.armed]
         self.stream = None
 

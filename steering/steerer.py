@@ -12,14 +12,16 @@ import torch
 from torch import nn
 
 from pilotage.steering import receipts
-from pilotage.steering.checks import check_fits, host, per_row, phase_number, row_numbers
-from pilotage.steering.frames import Frame, Frames
+from pilotage.steering.batches import Batches
+from pilotage.steering.checks import check_fits, per_row, phase_number
 from pilotage.steering.handles import HookHandles
 from pilotage.steering.hooks import SiteHooks
 from pilotage.steering.interventions import PHASES, Intervention
-from pilotage.steering.lanes import Lane, LaneShape
-from pilotage.steering.plan import Plan, check_groups
+from pilotage.steering.lanes import Lane
+from pilotage.steering.ledger import Ledger
+from pilotage.steering.plan import Edits, Plan
 from pilotage.steering.sites import find_layers, parse_site, resolve
+from pilotage.steering.tables import LaneShape
 
 _steered: weakref.WeakSet[nn.ModuleList] = weakref.WeakSet()
 
@@ -46,12 +48,9 @@ class Steerer:
         self._hooks: dict[str, SiteHooks] = {}
         self._lanes: list[Lane] = []
         self._rows: list[list[tuple[Intervention, Lane]]] = [[] for _ in range(n_rows)]
-        self._frames = Frames(self.device)
-        self._pending: tuple[Frame, torch.Tensor, int] | None = None
-        with torch.inference_mode(False):
-            self._totals = self._zeros(0)  # [n_lanes, n_phases, 3, n_rows]
-            self._step_start = torch.zeros(3, n_rows, dtype=torch.float64, device=self.device)
-        self._last_env_step = np.full(n_rows, -1, np.int64)
+        self._batches = Batches(n_rows, self.device)
+        self._ledger = Ledger(n_rows, self.device)
+        self._armed: Edits | None = None  # what the lanes are set to
         self._handles: HookHandles | None = None
 
     # ---------------------------------------------------------------- attaching and removing
@@ -103,7 +102,7 @@ class Steerer:
         lanes = self._assign(interventions)
         self.clear_row(row)
         for intervention, lane in zip(interventions, lanes):
-            lane.set(row, intervention)
+            lane.tables.set(row, intervention)
             self._plan.set(lane.number, row, intervention)
             self._rows[row].append((intervention, lane))
 
@@ -111,11 +110,8 @@ class Steerer:
     def clear_row(self, row: int) -> None:
         """No interventions for this row from now on; its receipt starts anew."""
         self._check_row(row)
-        self._collect()
         self._plan.clear_row(row)
-        self._totals[..., row] = 0
-        self._step_start[:, row] = 0
-        self._last_env_step[row] = -1
+        self._ledger.clear_row(row)
         self._rows[row] = []
 
     @torch.inference_mode(False)
@@ -128,8 +124,9 @@ class Steerer:
             )
         intervention, lane = self._rows[row][index]
         changed = intervention.with_coefficient(coefficient)
-        lane.set_coefficient(row, changed.coefficient)
-        self._plan.active[lane.number, row] = changed.coefficient != 0.0
+        lane.tables.set_coefficient(row, changed)
+        self._armed = None
+        self._plan.set_active(lane.number, row, changed.coefficient != 0.0)
         self._rows[row][index] = (changed, lane)
 
     def row(self, row: int) -> tuple[Intervention, ...]:
@@ -139,7 +136,6 @@ class Steerer:
 
     # ---------------------------------------------------------------- the hot path
 
-    @torch.inference_mode(False)
     def begin(
         self,
         rows: Any,
@@ -160,68 +156,44 @@ class Steerer:
         if self._handles is None:
             raise RuntimeError("begin was called outside `with steerer:`; nothing is attached")
         number = phase_number(phase)
-        rows_ = row_numbers(rows, self.n_rows)
-        groups = host(token_groups)
-        if groups.ndim != 2 or len(groups) != len(rows_):
-            raise ValueError(f"token_groups has shape {groups.shape}, expected [{len(rows_)}, S]")
-        check_groups(groups)
-        steps, alive = per_row(env_steps, rows_, "env_steps"), per_row(live, rows_, "live")
+        batch = self._batches.batch(rows, token_groups)
+        steps = per_row(env_steps, len(batch.token_bits), "env_steps")
+        alive = per_row(live, len(batch.token_bits), "live")
         if alive.dtype != bool:
             raise ValueError(f"live must be bool [R], got {alive.dtype}")
-        self._collect()
-        self._start_steps(rows_, steps, alive)
-        masks = self._plan.masks(rows_, groups, number, int(decode_token), steps, alive)
-        self._arm(rows_, masks, number)
+        self._ledger.start_steps(batch.rows, steps, alive)
+        self._arm(self._plan.edits(batch, number, int(decode_token), steps, alive))
 
-    def _arm(self, rows: np.ndarray, masks: np.ndarray, phase: int) -> None:
-        wanted = [bool(mask.any()) for mask in masks]
-        if not any(wanted):
-            self._disarm()
-            return
-        frame = self._frames.load(masks)
-        key = rows.tobytes()
-        every = len(rows) == self.n_rows and bool((rows == np.arange(self.n_rows)).all())
-        rows_on_device = self._frames.rows(rows)
-        for lane in self._lanes:
-            lane.armed = wanted[lane.number]
-            if lane.armed:
-                lane.mask = frame.masks[lane.number]
-                lane.stats = frame.stats[lane.number]
-                lane.select_rows(key, None if every else rows_on_device)
+    def _arm(self, edits: Edits) -> None:
+        """Set the lanes to these edits."""
+        if edits is not self._armed:
+            frame = self._ledger.open(edits) if edits.lanes else None
+            for lane in self._lanes:
+                if frame is not None and lane.number in edits.lanes:
+                    lane.arm(frame, edits.rows)
+                else:
+                    lane.armed = False
+            for hooks in self._hooks.values():
+                hooks.arm()
+            self._armed = edits
         for hooks in self._hooks.values():
-            hooks.arm()
-        self._pending = (frame, rows_on_device, phase)
+            hooks.stream = None
 
     def _disarm(self) -> None:
+        """Nothing to do for the lanes until `begin` is called again."""
         for lane in self._lanes:
             lane.armed = False
         for hooks in self._hooks.values():
             hooks.arm()
-
-    def _start_steps(self, rows: np.ndarray, steps: np.ndarray, live: np.ndarray) -> None:
-        """Where the env step is a new one, restart the step's dose."""
-        new = np.asarray(live & (steps != self._last_env_step[rows]))
-        if new.any() and self._lanes:
-            index = self._frames.rows(rows[new])
-            self._step_start.index_copy_(1, index, self._row_totals().index_select(1, index))
-        self._last_env_step[rows[live]] = steps[live]
-
-    @torch.inference_mode(False)
-    def _collect(self) -> None:
-        """Add what the hooks of the last forward wrote to the totals; no synchronisation."""
-        if self._pending is not None:
-            frame, rows, phase = self._pending
-            self._pending = None
-            sums = frame.stats.sum(-1, dtype=torch.float64)  # [n_lanes, 3, R]
-            self._totals[:, phase].index_add_(2, rows, sums)
+        self._armed = None
 
     # ---------------------------------------------------------------- what happened
 
     def receipt(self, row: int) -> dict[str, Any]:
         """JSON: per intervention planned and edited tokens by phase, delivered norm, dose."""
         self._check_row(row)
-        self._collect()
-        totals = self._totals[..., row].cpu().numpy()
+        self._plan.count()
+        totals = self._ledger.row(row)
         return {
             "interventions": [
                 receipts.intervention_receipt(
@@ -242,12 +214,7 @@ class Steerer:
 
     def last_dose(self) -> np.ndarray:
         """Mean dose per edited token in each row's last env step, float32 `[n_rows]`; 0 if none."""
-        self._collect()
-        count, _, dose = (self._row_totals() - self._step_start).cpu().numpy()
-        return np.where(count > 0, dose / np.maximum(count, 1), 0).astype(np.float32)
-
-    def _row_totals(self) -> torch.Tensor:
-        return self._totals.sum((0, 1))
+        return self._ledger.last_dose()
 
     # ---------------------------------------------------------------- lanes
 
@@ -256,7 +223,11 @@ class Steerer:
         for intervention in interventions:
             check_fits(self.decoder, self.device, intervention)
         taken: dict[str, int] = {}  # site -> lanes of this site that this row has passed
-        return [self._next_lane(intervention, taken) for intervention in interventions]
+        with torch.inference_mode(False):
+            lanes = [self._next_lane(intervention, taken) for intervention in interventions]
+            for lane, intervention in zip(lanes, interventions):
+                lane.tables.admit(intervention)
+        return lanes
 
     def _next_lane(self, intervention: Intervention, taken: dict[str, int]) -> Lane:
         site, shape = str(parse_site(intervention.site)), LaneShape.of(intervention)
@@ -265,13 +236,11 @@ class Steerer:
             if hooks.lanes[place].shape == shape:
                 taken[site] = place + 1
                 return hooks.lanes[place]
-        with torch.inference_mode(False):
-            self._collect()
-            lane = Lane(shape, hooks.site, self._plan.add_lane(), self.n_rows)
-            self._totals = torch.cat([self._totals, self._zeros(1)])
+        self._disarm()
+        self._ledger.add_lane()
+        lane = Lane(shape, hooks.site, self._plan.add_lane(), self.n_rows)
         hooks.lanes.append(lane)
         self._lanes.append(lane)
-        self._frames.clear()
         taken[site] = len(hooks.lanes)
         return lane
 
@@ -282,10 +251,6 @@ class Steerer:
                 hooks.attach(self._handles)
             self._hooks[site] = hooks
         return self._hooks[site]
-
-    def _zeros(self, n_lanes: int) -> torch.Tensor:
-        shape = (n_lanes, len(PHASES), 3, self.n_rows)
-        return torch.zeros(shape, dtype=torch.float64, device=self.device)
 
     def _check_row(self, row: int) -> None:
         if not 0 <= row < self.n_rows:

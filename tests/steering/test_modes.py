@@ -9,7 +9,7 @@ from transformers import LlamaForCausalLM
 from pilotage.steering import Intervention, Steerer
 
 from .conftest import make_llama
-from .helpers import RESID, begin, every_kind, groups, ids, unit
+from .helpers import RESID, begin, conditions, every_kind, groups, ids, unit
 
 
 def test_inference_mode_may_come_and_go(llama: LlamaForCausalLM) -> None:
@@ -78,3 +78,41 @@ def test_compiled_forward_takes_coefficients_updated_in_place() -> None:
             steerer.check_receipt(steerer.receipt(row))
     torch._dynamo.reset()
     assert len(graphs) == 1
+
+
+def test_compiled_forward_takes_other_conditions_of_its_rows(llama: LlamaForCausalLM) -> None:
+    """After `prepare`, rows change conditions, rows and places, and one graph serves them all."""
+    mixed = conditions(llama)
+    tokens, layout = ids(8, 5), groups(8, 5)
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: object) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    torch._dynamo.reset()
+    with Steerer(llama, n_rows=8) as steerer, torch.no_grad():
+        steerer.prepare(mixed)
+        compiled = torch.compile(llama, backend=backend)
+        for shift in range(3):
+            for row in range(8):
+                steerer.set_row(row, mixed[(row + shift) % 8])
+            results = []
+            for forward in (llama, compiled):
+                begin(steerer, layout)
+                results.append(forward(tokens, use_cache=False).logits)
+            assert torch.equal(results[0], results[1])
+        for row in range(8):
+            steerer.check_receipt(steerer.receipt(row))
+    torch._dynamo.reset()
+    assert len(graphs) == 1
+
+
+def test_gradients_of_a_mixed_batch_are_finite(llama: LlamaForCausalLM) -> None:
+    """Rows of one lane share its arithmetic; what a row has no use for must not spoil it."""
+    with Steerer(llama, n_rows=8) as steerer:
+        for row, interventions in enumerate(conditions(llama)):
+            steerer.set_row(row, interventions)
+        begin(steerer, groups(8, 5))
+        llama(ids(8, 5)).logits.square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in llama.parameters())

@@ -154,6 +154,38 @@ def test_control_of_a_turn_keeps_the_norm_too(llama: LlamaForCausalLM) -> None:
     assert torch.allclose(out.norm(dim=-1), before.norm(dim=-1), rtol=1e-5)
 
 
+def test_control_of_an_ablation_goes_against_what_is_there(llama: LlamaForCausalLM) -> None:
+    tokens = ids(4, 6)
+    before = block_outputs(llama, tokens, 1)[0]
+    for seed in range(5):
+        control = random_matched(every_kind()[2], llama, seed)
+        change = steered_blocks(llama, tokens, control)[0] - before
+        assert ((change @ control.direction) * (before @ control.direction) < 0).all()
+
+
+def test_control_that_comes_later_takes_the_norm_too(llama: LlamaForCausalLM) -> None:
+    """Its row shares a lane that has so far run without controls."""
+    tokens = ids(1, 6)
+    before = block_outputs(llama, tokens, 1)[0]
+    for target in every_kind()[1:]:
+        lengths = []
+        with Steerer(llama, n_rows=1) as steerer:
+            for what in (target, random_matched(target, llama, 1)):
+                steerer.set_row(0, [what])
+                begin(steerer, groups(1, 6) * 0)
+                lengths.append((block_outputs(llama, tokens, 1)[0] - before).norm(dim=-1))
+        assert torch.allclose(lengths[0], lengths[1], rtol=1e-4)
+
+
+def test_negative_share_beside_a_control_of_its_lane(llama: LlamaForCausalLM) -> None:
+    """A control goes towards the goal whatever the sign; the rows beside it keep theirs."""
+    tokens = ids(1, 6).repeat(2, 1)
+    away = Intervention("ablate", NEURONS, -0.5, neurons=torch.tensor([3, 5, 9]))
+    alone = steered_logits(llama, tokens, {0: [away]})
+    beside = steered_logits(llama, tokens, {0: [away], 1: [random_matched(away, llama, 1)]})
+    assert torch.equal(alone[0], beside[0])
+
+
 def test_control_of_neurons_writes_only_along_other_neurons(llama: LlamaForCausalLM) -> None:
     tokens, target = ids(1, 6), every_kind()[3]
     for seed in range(20):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from transformers import LlamaForCausalLM
 
 from pilotage.steering import Intervention, SiteError, Steerer
@@ -66,3 +67,21 @@ def test_other_shape_than_announced_is_refused(llama: LlamaForCausalLM) -> None:
         begin(steerer, groups(2, 6) * 0)
         with pytest.raises(RuntimeError, match="announced 2 rows of 6 tokens"):
             llama(ids(2, 5))
+
+
+def test_stream_of_a_forward_that_failed_is_not_used_again(llama: LlamaForCausalLM) -> None:
+    mlp = llama.model.layers[1].mlp
+
+    def fail(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        raise ArithmeticError("in the middle of the block")
+
+    with Steerer(llama, n_rows=2) as steerer, torch.no_grad():
+        steerer.set_row(0, [every_kind()[0]])
+        begin(steerer, groups(2, 6) * 0)
+        handle = mlp.gate_proj.register_forward_pre_hook(fail)
+        with pytest.raises(ArithmeticError):
+            llama(ids(2, 6))
+        handle.remove()
+        begin(steerer, groups(2, 6) * 0)
+        with pytest.raises(RuntimeError, match="was not called in this forward"):
+            mlp(torch.zeros(2, 6, 32))
