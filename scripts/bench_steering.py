@@ -5,7 +5,8 @@
 
 The model is a random LlamaForCausalLM. Steered and unsteered forwards alternate; a ratio is taken
 inside each pair, and the median of the pairs is printed with the 10th and 90th percentile. On a
-CPU it is processor time, so that other programs on the machine count less.
+CPU it is processor time, so that other programs on the machine count less. Every prefill and every
+seventh decode begins a new env step, at which the doses of the last one are read, as an agent does.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch import nn
 from pilotage.agents.vla.cache import CACHE_ARGUMENT
 from pilotage.steering import Intervention, Steerer, random_matched
 
+DECODES_PER_STEP = 7  # action tokens
 Forward = Callable[[], Any]
 Timed = tuple[Forward, Steerer | None]
 
@@ -67,6 +69,7 @@ class Bench:
 
     def __init__(self, model: Any, args: argparse.Namespace) -> None:
         self.model, self.args = model, args
+        self.n_forwards = {"prefill": 0, "decode": 0}
 
     def prefill(self, rows: int, steerer: Steerer | None) -> Forward:
         """A forward of `rows` x `tokens` without a cache."""
@@ -103,8 +106,14 @@ class Bench:
     ) -> None:
         rows = len(ids)
         if steerer is not None:
-            live, steps = np.ones(rows, bool), np.zeros(rows, np.int64)
-            steerer.begin(slice(0, rows), groups, phase, 0, steps, live)
+            step, token = divmod(self.n_forwards[phase], DECODES_PER_STEP)
+            if phase == "prefill":
+                step, token = self.n_forwards[phase], 0
+            self.n_forwards[phase] += 1
+            if token == 0:
+                steerer.last_dose()
+            live, steps = np.ones(rows, bool), np.full(rows, step)
+            steerer.begin(slice(0, rows), groups, phase, token, steps, live)
         self.model(ids, logits_to_keep=1, **options)
 
     def seconds(self, forward: Forward, steerer: Steerer | None) -> float:
