@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pilotage.agents.vla.config import VLAConfig
-from pilotage.agents.vla.demos import Demo, Siblings
+from pilotage.agents.vla.demos import Demo, Labels, Siblings, trace_row
 from pilotage.agents.vla.grounding import MIN_PIXELS, Thing, ViewBuilder, Views, count_pixels
 from pilotage.agents.vla.policy import image_of, proprio_of
 from pilotage.envs.tabletop import TabletopVectorEnv, draw_sibling, layout, make_tasks, vocabulary
@@ -105,14 +105,13 @@ def _look_at(
     mask = np.array([task is not None for task in tasks])
     slots = np.flatnonzero(mask).tolist()
     _, infos = envs.reset(seed=0, options={"reset_mask": mask, "tasks": tasks})
-    asked = []  # (slot, task): each slot's own and its siblings
+    asked: list[tuple[int, Labels]] = []  # each slot's own task and its siblings
     for slot in slots:
         own = tasks[slot]
         if own is not None:
             others = [draw_sibling(own, rng) for _ in range(SIBLINGS.n)]
-            asked += [(slot, task) for task in (own, *others) if task is not None]
+            asked += [(slot, Labels(task)) for task in (own, *others) if task is not None]
     seen: list[Any] = []
-    labels: list[list[tuple[np.ndarray, str, np.ndarray, np.ndarray]]] = [[] for _ in asked]
     for _ in range(HANDS_PER_SCENE):
         for slot in slots:
             _place_somewhere(envs, slot, infos["trace"]["object_positions"][slot], rng)
@@ -123,28 +122,17 @@ def _look_at(
             for slot in slots:
                 things = _things(tasks[slot], infos, slot, wrist=key == "wrist_rgb")
                 builder.add(k, observations[key][slot], segments[k][slot], things)
-        for (slot, task), steps in zip(asked, labels, strict=True):
-            row = {name: rows[slot] for name, rows in infos["trace"].items()}
-            action, words = envs.expert_for(slot, task)
-            pointed = _pointed(task, [s[slot] for s in segments], config)
-            steps.append((action, words, aux_targets(task, row), pointed))
+        for slot, labels in asked:
+            action, words = envs.expert_for(slot, labels.task)
+            labels.add(action, words, trace_row(infos, slot), aux_targets)
+            labels.pointed.append(_pointed(labels.task, [s[slot] for s in segments], config))
     images = [
         np.stack([image_of(o, key, config.with_depth) for o in seen], axis=1)
         for key in config.image_keys
     ]
     proprio = np.stack([proprio_of(o, config.proprio_keys) for o in seen], axis=1)
     return [
-        Demo(
-            task=task,
-            images=[camera[slot] for camera in images],
-            proprio=proprio[slot],
-            actions=np.stack([action for action, *_ in steps]),
-            narrations=[words for _, words, *_ in steps],
-            aux=np.stack([aux for _, _, aux, _ in steps]).astype(np.float32),
-            success=False,
-            pointed=np.stack([pointed for *_, pointed in steps]),
-        )
-        for (slot, task), steps in zip(asked, labels, strict=True)
+        labels.demo([camera[slot] for camera in images], proprio[slot]) for slot, labels in asked
     ]
 
 
@@ -184,7 +172,7 @@ def _things(task: Task | None, infos: Any, slot: int, *, wrist: bool) -> dict[in
     the camera that it carries, in units of 0.2 m."""
     if task is None:
         return {}
-    row = {name: rows[slot] for name, rows in infos["trace"].items()}
+    row = trace_row(infos, slot)
     origin = row["ee_position"] if wrist else np.array([0.5, 0.0, 0.05])
     things = {SEGMENT_ROBOT: Thing(("gripper",))}
     for i, thing in enumerate(task.scene["objects"]):

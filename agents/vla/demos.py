@@ -110,9 +110,7 @@ def collect(
         actions = _drive(observations, lanes, active, driver, rng)
         for i, lane in enumerate(lanes):
             if lane is not None:
-                lane.see(i, observations, infos, config, aux_targets)
-                if siblings is not None:
-                    lane.see_siblings(i, envs, infos, aux_targets, siblings)
+                lane.see(i, envs, observations, infos, config, aux_targets, siblings)
         observations, _, terminated, truncated, infos = envs.step(actions)
         for i, lane in enumerate(lanes):
             if lane is None:
@@ -168,13 +166,14 @@ def _disturb(action: np.ndarray, noise: float, rng: np.random.Generator) -> np.n
 
 
 @dataclass
-class _Labels:
-    """What the expert says at each step, for one task."""
+class Labels:
+    """What the expert says, state by state, for one task."""
 
     task: Task
     actions: list[np.ndarray] = field(default_factory=list)
     narrations: list[str] = field(default_factory=list)
     aux: list[np.ndarray] = field(default_factory=list)
+    pointed: list[np.ndarray] = field(default_factory=list)  # may stay empty
 
     def add(
         self, action: Any, words: str, row: dict[str, np.ndarray], aux_targets: AuxTargets
@@ -183,14 +182,27 @@ class _Labels:
         self.narrations.append(words)
         self.aux.append(np.asarray(aux_targets(self.task, row), dtype=np.float32))
 
+    def demo(self, images: list[np.ndarray], proprio: np.ndarray, success: bool = False) -> Demo:
+        """The demonstration of these labels on the pictures that they were given for."""
+        return Demo(
+            task=self.task,
+            images=images,
+            proprio=proprio,
+            actions=np.stack(self.actions),
+            narrations=self.narrations,
+            aux=np.stack(self.aux),
+            success=success,
+            pointed=np.stack(self.pointed) if self.pointed else None,
+        )
+
 
 class _Lane:
     def __init__(self, task: Task, noise: float, by_policy: bool, siblings: list[Task]) -> None:
         self.task, self.noise, self.by_policy = task, noise, by_policy
         self.images: list[list[np.ndarray]] = []
         self.proprio: list[np.ndarray] = []
-        self.labels = _Labels(task)
-        self.siblings = [_Labels(sibling) for sibling in siblings]
+        self.labels = Labels(task)
+        self.siblings = [Labels(sibling) for sibling in siblings]
 
     @classmethod
     def start(
@@ -204,10 +216,12 @@ class _Lane:
     def see(
         self,
         slot: int,
+        envs: Any,
         observations: Any,
         infos: Any,
         config: VLAConfig,
         aux_targets: AuxTargets,
+        siblings: Siblings | None,
     ) -> None:
         self.images.append(
             [
@@ -216,33 +230,21 @@ class _Lane:
             ]
         )
         self.proprio.append(proprio_of(observations, config.proprio_keys)[slot])
+        row = trace_row(infos, slot)
         action, words = observations["expert_action"][slot], infos["narration"][slot]
-        self.labels.add(action, words, _trace_row(infos, slot), aux_targets)
-
-    def see_siblings(
-        self, slot: int, envs: Any, infos: Any, aux_targets: AuxTargets, siblings: Siblings
-    ) -> None:
-        row = _trace_row(infos, slot)
-        for labels in self.siblings:
-            labels.add(*siblings.label(envs, slot, labels.task), row, aux_targets)
+        self.labels.add(action, words, row, aux_targets)
+        if siblings is not None:
+            for labels in self.siblings:
+                labels.add(*siblings.label(envs, slot, labels.task), row, aux_targets)
 
     def finish(self, success: bool) -> list[Demo]:
         """The episode's demo, then those of its siblings (never a success of their own)."""
         images = [np.stack(frames) for frames in zip(*self.images, strict=True)]
         proprio = np.stack(self.proprio)
-        return [
-            Demo(
-                task=labels.task,
-                images=images,
-                proprio=proprio,
-                actions=np.stack(labels.actions),
-                narrations=labels.narrations,
-                aux=np.stack(labels.aux),
-                success=success and labels is self.labels,
-            )
-            for labels in (self.labels, *self.siblings)
-        ]
+        siblings = [labels.demo(images, proprio) for labels in self.siblings]
+        return [self.labels.demo(images, proprio, success), *siblings]
 
 
-def _trace_row(infos: Any, slot: int) -> dict[str, np.ndarray]:
+def trace_row(infos: Any, slot: int) -> dict[str, np.ndarray]:
+    """The trace of one slot, by name."""
     return {name: rows[slot] for name, rows in infos["trace"].items()}

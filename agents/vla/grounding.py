@@ -8,7 +8,7 @@ there is one label a patch instead of a few numbers an env step, and views need 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -55,19 +55,14 @@ class Views:
         return len(self.images[0])
 
 
-@dataclass
 class ViewBuilder:
     """Collects views picture by picture; `done` gives them as arrays."""
 
-    grids: Sequence[PatchGrid]
-    words: tuple[str, ...]
-    _images: list[list[np.ndarray]] = field(default_factory=list)
-    _rows: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._images = [[] for _ in self.grids]
-        self._rows = [[] for _ in self.grids]
-        self._index = {word: i for i, word in enumerate(self.words)}
+    def __init__(self, grids: Sequence[PatchGrid], words: tuple[str, ...]) -> None:
+        self.grids, self.words = grids, words
+        self._images: list[list[np.ndarray]] = [[] for _ in grids]
+        self._rows: list[list[tuple[np.ndarray, ...]]] = [[] for _ in grids]
+        self._index = {word: i for i, word in enumerate(words)}
 
     def add(
         self, camera: int, image: np.ndarray, segment: np.ndarray, things: Mapping[int, Thing]
@@ -120,8 +115,8 @@ def pretrain_vision(
 ) -> None:
     """Train the towers of `model` in place to say each patch's words and place.
 
-    The two linear heads that read the tokens are thrown away afterwards. The loss is binary
-    cross-entropy over words plus ten times the smooth L1 distance of places.
+    The linear heads that read the tokens, one a camera, are thrown away afterwards. The loss is ten
+    times the binary cross-entropy of words plus three times the smooth L1 distance of places.
     """
     rng = np.random.default_rng(seed)
     width, n_words = model.config.d_model, len(views.words)

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from pilotage.envs.mapf.vector_env import MapfVectorEnv
+from pilotage.envs.slots import first_info, first_observation, first_step
 
 
 class MapfEnv(gym.Env):
@@ -37,21 +38,10 @@ class MapfEnv(gym.Env):
         observations, infos = self._vector.reset(seed=draw, options=chosen)
         if infos["env_error"][0]:
             raise ValueError(infos["env_error"][0])
-        return self._one(observations), self._one_info(infos)
+        return first_observation(observations), first_info(infos)
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        observations, rewards, terminated, truncated, infos = self._vector.step(
-            np.asarray(action)[None]
-        )
-        flags = bool(terminated[0]), bool(truncated[0])
-        return self._one(observations), float(rewards[0]), *flags, self._one_info(infos)
+        return first_step(*self._vector.step(np.asarray(action)[None]))
 
     def close(self) -> None:
         self._vector.close()
-
-    def _one(self, observations: dict[str, Any]) -> dict[str, Any]:
-        return {name: value[0] for name, value in observations.items()}
-
-    def _one_info(self, infos: dict[str, Any]) -> dict[str, Any]:
-        info = {k: v[0] for k, v in infos.items() if k != "trace"}
-        return info | {"trace": {k: v[0] for k, v in infos["trace"].items()}}

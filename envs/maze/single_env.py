@@ -10,6 +10,7 @@ import numpy as np
 from pilotage.envs.maze.grid import draw
 from pilotage.envs.maze.tasks import make_tasks
 from pilotage.envs.maze.vector_env import MazeVectorEnv
+from pilotage.envs.slots import first_info, first_observation, first_step
 
 
 class MazeEnv(gym.Env):
@@ -39,12 +40,10 @@ class MazeEnv(gym.Env):
             size = (self._vector.rows, self._vector.cols)
             task = make_tasks("train", 1, seed=drawn, families=["dfs"], size=size)[0]
         obs, infos = self._vector.reset(options={"tasks": [task]})
-        return self._one(obs), self._one_info(infos)
+        return first_observation(obs), first_info(infos)
 
     def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        obs, rewards, terminated, truncated, infos = self._vector.step(np.array([action]))
-        info = self._one_info(infos)
-        return self._one(obs), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
+        return first_step(*self._vector.step(np.array([action])))
 
     def render(self) -> str | None:  # type: ignore[override]
         if self.render_mode is None:
@@ -56,15 +55,3 @@ class MazeEnv(gym.Env):
 
     def close(self) -> None:
         self._vector.close()
-
-    def _one(self, obs: dict[str, Any]) -> dict[str, Any]:
-        one = {name: value[0] for name, value in obs.items()}
-        if "expert_action" in one:
-            one["expert_action"] = np.int64(one["expert_action"])
-        return one
-
-    def _one_info(self, infos: dict[str, Any]) -> dict[str, Any]:
-        info = {k: v[0] for k, v in infos.items() if k != "trace"}
-        info["success"] = bool(info["success"])
-        info["trace"] = {k: v[0] for k, v in infos["trace"].items()}
-        return info

@@ -21,6 +21,7 @@ from pilotage.envs.maze.observations import (
     text_view,
 )
 from pilotage.envs.maze.tasks import make_tasks
+from pilotage.envs.slots import tasks_to_begin
 from pilotage.episodes.types import EndReason, Task
 
 _ENDS = ("", *(e.value for e in (EndReason.GOAL_REACHED, EndReason.AGENT_STOPPED)))
@@ -106,9 +107,9 @@ class MazeVectorEnv(gym.vector.VectorEnv):
         Without tasks every slot gets one of the train split, drawn by its seed (`seed`, `seed + 1`,
         ... for an int). Other slots stay as they are; nothing changes when a task is refused.
         """
-        mask, tasks = self._what_to_reset(seed, options)
-        slots = np.flatnonzero(mask)
-        loaded = [self._read(slot, tasks[slot]) for slot in slots.tolist()]
+        tasks = tasks_to_begin(self, seed, options, self._draw)
+        slots = np.array(list(tasks), dtype=np.int64)
+        loaded = [self._read(slot, task) for slot, task in tasks.items()]
         if loaded:
             cells, starts, goals = (np.stack([x[i] for x in loaded]) for i in range(3))
             steps = np.array([x[3] for x in loaded], np.int32)
@@ -120,43 +121,16 @@ class MazeVectorEnv(gym.vector.VectorEnv):
             self._cells[slots] = cells
             self._fields[slots] = fields.reshape(len(slots), -1)
             self._ends[slots], self._bumped[slots] = 0, False
-            for slot in slots.tolist():
-                self._instructions[slot] = tasks[slot].instruction  # type: ignore[union-attr]
+            for slot, task in tasks.items():
+                self._instructions[slot] = task.instruction
         return self._observations(), self._infos()
 
-    def _what_to_reset(
-        self, seed: int | list[int | None] | None, options: dict[str, Any] | None
-    ) -> tuple[np.ndarray, list[Task | None]]:
-        n = self.num_envs
-        options = options or {}
-        mask = np.asarray(options.get("reset_mask", np.ones(n, dtype=bool)))
-        if mask.shape != (n,) or mask.dtype != bool:
-            raise ValueError(f"reset_mask must be bool [{n}], got {mask.dtype} {mask.shape}")
-        tasks = options.get("tasks")
-        if tasks is not None:
-            if len(tasks) != n:
-                raise ValueError(f"options['tasks'] has {len(tasks)} entries for {n} slots")
-            return mask, list(tasks)
-        if seed is None or isinstance(seed, (int, np.integer)):
-            super().reset(seed=None if seed is None else int(seed))
-            first = int(self.np_random.integers(2**31)) if seed is None else int(seed)
-            seeds: list[int | None] = [first + i for i in range(n)]
-        else:
-            seeds = list(seed)
-        if len(seeds) != n:
-            raise ValueError(f"seed has {len(seeds)} entries for {n} slots")
+    def _draw(self, seed: int) -> Task:
         size = (self.rows, self.cols)
-        drawn: list[Task | None] = [None] * n
-        for slot in np.flatnonzero(mask).tolist():
-            s = seeds[slot]
-            number = int(self.np_random.integers(2**31)) if s is None else s
-            drawn[slot] = make_tasks("train", 1, seed=number, families=["dfs"], size=size)[0]
-        return mask, drawn
+        return make_tasks("train", 1, seed=seed, families=["dfs"], size=size)[0]
 
-    def _read(self, slot: int, task: Task | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    def _read(self, slot: int, task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         """(cells [rows, cols], start [2], goal [2], max_steps) of a task that fits this world."""
-        if task is None:
-            raise ValueError(f"slot {slot} is to be reset but options['tasks'] has None for it")
         where = f"slot {slot}, task {task.task_id!r}"
         if task.env != "maze":
             raise ValueError(f"{where} is of the world {task.env!r}, expected 'maze'")

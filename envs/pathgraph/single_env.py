@@ -9,6 +9,7 @@ import numpy as np
 
 from pilotage.envs.pathgraph.tasks import make_tasks
 from pilotage.envs.pathgraph.vector_env import PathGraphVectorEnv
+from pilotage.envs.slots import first_info, first_observation, first_step
 
 
 class PathGraphEnv(gym.Env):
@@ -37,21 +38,10 @@ class PathGraphEnv(gym.Env):
             drawn = seed if seed is not None else int(self.np_random.integers(2**31))
             task = make_tasks("train", 1, seed=drawn, families=["star"])[0]
         obs, infos = self._vector.reset(options={"tasks": [task]})
-        return self._one(obs), self._one_info(infos)
+        return first_observation(obs), first_info(infos)
 
     def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        obs, rewards, terminated, truncated, infos = self._vector.step(np.array([action]))
-        info = self._one_info(infos)
-        return self._one(obs), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
+        return first_step(*self._vector.step(np.array([action])))
 
     def close(self) -> None:
         self._vector.close()
-
-    def _one(self, obs: dict[str, Any]) -> dict[str, Any]:
-        return {name: value[0] for name, value in obs.items()}
-
-    def _one_info(self, infos: dict[str, Any]) -> dict[str, Any]:
-        info = {k: v[0] for k, v in infos.items() if k != "trace"}
-        info["success"] = bool(info["success"])
-        info["trace"] = {k: v[0] for k, v in infos["trace"].items()}
-        return info

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
 from pilotage.envs.pathgraph.tasks import make_tasks
+from pilotage.envs.slots import tasks_to_begin
 from pilotage.episodes.types import EndReason, Task
 
 _WORDS = "abcdefghijklmnopqrstuvwxyz 0123456789"
@@ -90,10 +91,9 @@ class PathGraphVectorEnv(gym.vector.VectorEnv):
         Without tasks every slot gets a star graph of the train split, drawn by its seed (`seed`,
         `seed + 1`, ... for an int). Other slots stay; nothing changes when a task is refused.
         """
-        mask, tasks = self._what_to_reset(seed, options)
-        slots = np.flatnonzero(mask).tolist()
-        read = [self._read(slot, tasks[slot]) for slot in slots]
-        for slot, (task, adjacency) in zip(slots, read):
+        tasks = tasks_to_begin(self, seed, options, _draw)
+        read = [self._read(slot, task) for slot, task in tasks.items()]
+        for (slot, task), adjacency in zip(tasks.items(), read):
             self._adjacency[slot] = adjacency
             self._node[slot], self._goal[slot] = task.start["node"], task.goal["node"]
             self._distance[slot] = _distances(adjacency, task.goal["node"])
@@ -102,38 +102,8 @@ class PathGraphVectorEnv(gym.vector.VectorEnv):
             self._instructions[slot] = task.instruction
         return self._observations(), self._infos()
 
-    def _what_to_reset(
-        self, seed: int | list[int | None] | None, options: dict[str, Any] | None
-    ) -> tuple[np.ndarray, list[Task | None]]:
-        n = self.num_envs
-        options = options or {}
-        mask = np.asarray(options.get("reset_mask", np.ones(n, dtype=bool)))
-        if mask.shape != (n,) or mask.dtype != bool:
-            raise ValueError(f"reset_mask must be bool [{n}], got {mask.dtype} {mask.shape}")
-        tasks = options.get("tasks")
-        if tasks is not None:
-            if len(tasks) != n:
-                raise ValueError(f"options['tasks'] has {len(tasks)} entries for {n} slots")
-            return mask, list(tasks)
-        if seed is None or isinstance(seed, (int, np.integer)):
-            super().reset(seed=None if seed is None else int(seed))
-            first = int(self.np_random.integers(2**31)) if seed is None else int(seed)
-            seeds: list[int | None] = [first + i for i in range(n)]
-        else:
-            seeds = list(seed)
-        if len(seeds) != n:
-            raise ValueError(f"seed has {len(seeds)} entries for {n} slots")
-        drawn: list[Task | None] = [None] * n
-        for slot in np.flatnonzero(mask).tolist():
-            s = seeds[slot]
-            number = int(self.np_random.integers(2**31)) if s is None else s
-            drawn[slot] = make_tasks("train", 1, seed=number, families=["star"])[0]
-        return mask, drawn
-
-    def _read(self, slot: int, task: Task | None) -> tuple[Task, np.ndarray]:
-        """The task and its adjacency uint8 [N, N]; nodes beyond the task's have no edges."""
-        if task is None:
-            raise ValueError(f"slot {slot} is to be reset but options['tasks'] has None for it")
+    def _read(self, slot: int, task: Task) -> np.ndarray:
+        """A fitting task's adjacency uint8 [N, N]; nodes beyond the task's have no edges."""
         where = f"slot {slot}, task {task.task_id!r}"
         if task.env != "pathgraph":
             raise ValueError(f"{where} is of the world {task.env!r}, expected 'pathgraph'")
@@ -154,7 +124,7 @@ class PathGraphVectorEnv(gym.vector.VectorEnv):
             raise ValueError(f"{where}: start and goal are both {ends['goal']}")
         adjacency = np.zeros((self.max_nodes, self.max_nodes), np.uint8)
         adjacency[edges[:, 0], edges[:, 1]] = 1
-        return task, adjacency
+        return adjacency
 
     def step(
         self, actions: np.ndarray
@@ -220,6 +190,10 @@ class PathGraphVectorEnv(gym.vector.VectorEnv):
             "success": self._ends == _REACHED,
             "env_error": [None] * n,
         }
+
+
+def _draw(seed: int) -> Task:
+    return make_tasks("train", 1, seed=seed, families=["star"])[0]
 
 
 def _distances(adjacency: np.ndarray, goal: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from pilotage.envs.slots import first_info, first_observation, first_step
 from pilotage.episodes.types import Task
 
 from .vector_env import R2RVectorEnv
@@ -35,26 +36,18 @@ class R2REnv(gym.Env):
         given = None if task is None else {"tasks": [task]}
         number = int(self.np_random.integers(2**31))
         obs, infos = self._vector.reset(seed=[number], options=given)
-        return self._one(obs), self._one_info(infos)
+        _raise_error(infos)
+        return first_observation(obs), first_info(infos)
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        obs, rewards, terminated, truncated, infos = self._vector.step(np.array([action]))
-        info = self._one_info(infos)
-        return self._one(obs), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
+        done = self._vector.step(np.array([action]))
+        _raise_error(done[-1])
+        return first_step(*done)
 
     def close(self) -> None:
         self._vector.close()
 
-    def _one(self, obs: dict[str, Any]) -> dict[str, Any]:
-        one = {name: value[0] for name, value in obs.items()}
-        if "expert_action" in one:
-            one["expert_action"] = np.int64(one["expert_action"])
-        return one
 
-    def _one_info(self, infos: dict[str, Any]) -> dict[str, Any]:
-        if infos["env_error"][0]:
-            raise RuntimeError(infos["env_error"][0])
-        info = {k: v[0] for k, v in infos.items() if k != "trace"}
-        info["success"] = bool(info["success"])
-        info["trace"] = {k: v[0] for k, v in infos["trace"].items()}
-        return info
+def _raise_error(infos: dict[str, Any]) -> None:
+    if infos["env_error"][0]:
+        raise RuntimeError(infos["env_error"][0])

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from pilotage.envs.slots import tasks_to_begin
 from pilotage.episodes.types import EndReason, Task
 
 from .atlas import Atlas
@@ -121,11 +122,7 @@ class R2RVectorEnv(gym.vector.VectorEnv):
         Without tasks every slot gets an R2R task of the train split, drawn by its seed (`seed`,
         `seed + 1`, ... for an int). Other slots stay as they are.
         """
-        mask, tasks = self._what_to_reset(seed, options)
-        for slot in np.flatnonzero(mask).tolist():
-            task = tasks[slot]
-            if task is None:
-                raise ValueError(f"slot {slot} is to be reset but options['tasks'] has None for it")
+        for slot, task in tasks_to_begin(self, seed, options, self._drawn).items():
             try:
                 self._begin(slot, task)
             except Exception as error:
@@ -134,32 +131,8 @@ class R2RVectorEnv(gym.vector.VectorEnv):
                 self._live[slot] = False
         return self._observer.observe(), self._infos()
 
-    def _what_to_reset(
-        self, seed: int | list[int | None] | None, options: dict[str, Any] | None
-    ) -> tuple[np.ndarray, list[Task | None]]:
-        n = self.num_envs
-        options = options or {}
-        mask = np.asarray(options.get("reset_mask", np.ones(n, dtype=bool)))
-        if mask.shape != (n,) or mask.dtype != bool:
-            raise ValueError(f"reset_mask must be bool [{n}], got {mask.dtype} {mask.shape}")
-        tasks = options.get("tasks")
-        if tasks is not None:
-            if len(tasks) != n:
-                raise ValueError(f"options['tasks'] has {len(tasks)} entries for {n} slots")
-            return mask, list(tasks)
-        if seed is None or isinstance(seed, int | np.integer):
-            super().reset(seed=None if seed is None else int(seed))
-            first = int(self.np_random.integers(2**31)) if seed is None else int(seed)
-            seeds: list[int | None] = [first + i for i in range(n)]
-        else:
-            seeds = list(seed)
-        if len(seeds) != n:
-            raise ValueError(f"seed has {len(seeds)} entries for {n} slots")
-        return mask, [self._drawn(s) if m else None for s, m in zip(seeds, mask)]
-
-    def _drawn(self, seed: int | None) -> Task:
-        number = int(self.np_random.integers(2**31)) if seed is None else seed
-        return make_tasks("train", 1, seed=number, data=self.data.root)[0]
+    def _drawn(self, seed: int) -> Task:
+        return make_tasks("train", 1, seed=seed, data=self.data.root)[0]
 
     def _begin(self, slot: int, task: Task) -> None:
         goal = goal_of(task, self.data, self.success_radius_m)

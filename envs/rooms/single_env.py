@@ -10,6 +10,7 @@ import numpy as np
 from pilotage.envs.rooms.film import film_frame
 from pilotage.envs.rooms.tasks import make_tasks
 from pilotage.envs.rooms.vector_env import RoomsVectorEnv
+from pilotage.envs.slots import first_info, first_observation, first_step
 
 
 class RoomsEnv(gym.Env):
@@ -42,13 +43,12 @@ class RoomsEnv(gym.Env):
             options={"reset_mask": np.ones(1, dtype=bool), "tasks": [task]}
         )
         self._raise_error(infos)
-        return self._one(obs), self._one_info(infos)
+        return first_observation(obs), first_info(infos)
 
     def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        obs, rewards, terminated, truncated, infos = self._vector.step(np.array([action]))
-        self._raise_error(infos)
-        info = self._one_info(infos)
-        return self._one(obs), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
+        done = self._vector.step(np.array([action]))
+        self._raise_error(done[-1])
+        return first_step(*done)
 
     def render(self) -> np.ndarray | None:
         if self.render_mode is None:
@@ -57,18 +57,6 @@ class RoomsEnv(gym.Env):
 
     def close(self) -> None:
         self._vector.close()
-
-    def _one(self, obs: dict[str, Any]) -> dict[str, Any]:
-        one = {name: value[0] for name, value in obs.items()}
-        if "expert_action" in one:
-            one["expert_action"] = np.int64(one["expert_action"])
-        return one
-
-    def _one_info(self, infos: dict[str, Any]) -> dict[str, Any]:
-        info = {k: v[0] for k, v in infos.items() if k != "trace"}
-        info["success"] = bool(info["success"])
-        info["trace"] = {k: v[0] for k, v in infos["trace"].items()}
-        return info
 
     def _raise_error(self, infos: dict[str, Any]) -> None:
         if infos["env_error"][0]:

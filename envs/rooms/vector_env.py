@@ -20,6 +20,7 @@ from pilotage.envs.rooms.bodies import (
 )
 from pilotage.envs.rooms.lane import Lane, Rules
 from pilotage.envs.rooms.tasks import make_tasks
+from pilotage.envs.slots import tasks_to_begin
 from pilotage.episodes.types import EndReason, Task
 
 N_ACTIONS = 4
@@ -117,45 +118,13 @@ class RoomsVectorEnv(gym.vector.VectorEnv):
         Without options every slot gets a task of the train split, drawn by its seed (`seed`,
         `seed + 1`, ... for an int). Other slots stay as they are.
         """
-        mask, tasks = self._what_to_reset(seed, options)
-        for slot in np.flatnonzero(mask).tolist():
+        tasks = tasks_to_begin(self, seed, options, lambda s: make_tasks("train", 1, seed=s)[0])
+        for slot, task in tasks.items():
             self._errors[slot], self._ends[slot] = None, ""
             self._live[slot] = True
-            task = tasks[slot]
-            if task is None:
-                raise ValueError(f"slot {slot} is to be reset but options['tasks'] has None for it")
             self._guard(slot, lambda s=slot, t=task: self._begin(s, t))
-        self._observe(mask)
+        self._observe(np.isin(np.arange(self.num_envs), list(tasks)))
         return self._observations(), self._infos()
-
-    def _what_to_reset(
-        self, seed: int | list[int | None] | None, options: dict[str, Any] | None
-    ) -> tuple[np.ndarray, list[Task | None]]:
-        n = self.num_envs
-        options = options or {}
-        mask = np.asarray(options.get("reset_mask", np.ones(n, dtype=bool)))
-        if mask.shape != (n,) or mask.dtype != bool:
-            raise ValueError(f"reset_mask must be bool [{n}], got {mask.dtype} {mask.shape}")
-        tasks = options.get("tasks")
-        if tasks is not None:
-            if len(tasks) != n:
-                raise ValueError(f"options['tasks'] has {len(tasks)} entries for {n} slots")
-            return mask, list(tasks)
-        if seed is None or isinstance(seed, (int, np.integer)):
-            super().reset(seed=None if seed is None else int(seed))
-            first = int(self.np_random.integers(2**31)) if seed is None else int(seed)
-            seeds: list[int | None] = [first + i for i in range(n)]
-        else:
-            seeds = list(seed)
-        if len(seeds) != n:
-            raise ValueError(f"seed has {len(seeds)} entries for {n} slots")
-        drawn = [
-            make_tasks("train", 1, seed=s if s is not None else int(self.np_random.integers(2**31)))
-            if m
-            else [None]
-            for s, m in zip(seeds, mask)
-        ]
-        return mask, [d[0] for d in drawn]
 
     def _begin(self, slot: int, task: Task) -> None:
         lane = self.lanes[slot]

@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from pilotage.envs.slots import first_info, first_observation, first_step
 from pilotage.envs.tabletop.vector import TabletopVectorEnv
 from pilotage.episodes.types import Task
 
@@ -38,7 +39,7 @@ class TabletopEnv(gym.Env):
         task: Task | None = (options or {}).get("task")
         inner: dict[str, Any] = {} if task is None else {"tasks": [task]}
         observations, infos = self._lanes.reset(seed=[world_seed], options=inner)
-        return _first(observations), _first_info(infos)
+        return first_observation(observations), first_info(infos)
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """One env step of 0.1 s.
@@ -49,16 +50,7 @@ class TabletopEnv(gym.Env):
         """
         if not self._lanes.is_live(0):
             raise RuntimeError("no episode is running; call reset before step")
-        observations, rewards, terminated, truncated, infos = self._lanes.step(
-            np.asarray(action)[None]
-        )
-        return (
-            _first(observations),
-            float(rewards[0]),
-            bool(terminated[0]),
-            bool(truncated[0]),
-            _first_info(infos),
-        )
+        return first_step(*self._lanes.step(np.asarray(action)[None]))
 
     def render(self) -> np.ndarray | None:
         """A film frame uint8 [240, 320, 3], or None without a render mode."""
@@ -67,14 +59,3 @@ class TabletopEnv(gym.Env):
     def close(self) -> None:
         """Frees the physics client."""
         self._lanes.close()
-
-
-def _first(observations: dict[str, Any]) -> dict[str, Any]:
-    return {name: values[0] for name, values in observations.items()}
-
-
-def _first_info(infos: dict[str, Any]) -> dict[str, Any]:
-    first: dict[str, Any] = {k: v[0] for k, v in infos.items() if k != "trace"}
-    first["success"] = bool(first["success"])
-    first["trace"] = {name: rows[0] for name, rows in infos["trace"].items()}
-    return first
