@@ -10,7 +10,7 @@ import numpy as np
 from pilotage.episodes.types import Condition, Json, Observations, Seeds, Task
 
 
-class _Plain:
+class ScriptedAgent:
     """What scripted agents share: no network, so no condition but the empty one."""
 
     agent_id = "plain"
@@ -23,8 +23,11 @@ class _Plain:
         refused = [c.name for c in conditions if c.spec]
         if refused:
             raise ValueError(
-                f"agent {self.agent_id!r} has no network to steer; conditions {refused} need a VLA"
+                f"agent {self.agent_id!r} has no network to steer; conditions {refused} need one"
             )
+
+    def reset_slot(self, slot: int, task: Task, condition: Condition, seeds: Seeds) -> None:
+        """Nothing to remember."""
 
     def step_trace(self) -> dict[str, np.ndarray]:
         return {}
@@ -33,20 +36,17 @@ class _Plain:
         return {}
 
 
-class ExpertAgent(_Plain):
+class ExpertAgent(ScriptedAgent):
     """Does what the world's scripted expert would do: privileged, the ceiling of a table."""
 
     agent_id = "expert"
     observation_needs = frozenset({"expert_action"})
 
-    def reset_slot(self, slot: int, task: Task, condition: Condition, seeds: Seeds) -> None:
-        """Nothing to remember: the expert is a function of the present state."""
-
     def act(self, observations: Observations, active: np.ndarray) -> np.ndarray:
         return np.array(observations["expert_action"], copy=True)
 
 
-class RandomAgent(_Plain):
+class RandomAgent(ScriptedAgent):
     """Uniform actions, from each episode's own noise seed: the floor of a table.
 
     In a discrete world it never stops of its own accord more than `stop_probability` of the time,

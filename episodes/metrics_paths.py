@@ -28,10 +28,16 @@ def dtw(path: np.ndarray, reference: np.ndarray) -> float:
     """Dynamic time warping: the least sum of distances over monotone alignments of P and R, exact.
 
     Aligns the first points with each other, the last ones too, and steps by one in P, in R, or in
-    both. Time and memory O(n m); the anti-diagonals are computed as vectors.
+    both.
     """
-    p, r = _points("path", path), _points("reference", reference)
-    cost = distances(p, r)
+    return dtw_of_costs(distances(_points("path", path), _points("reference", reference)))
+
+
+def dtw_of_costs(cost: np.ndarray) -> float:
+    """`dtw` on given distances float [n, m].
+
+    Time and memory O(n m); the anti-diagonals are computed as vectors.
+    """
     n, m = cost.shape
     flipped = cost[:, ::-1]  # its diagonals are the anti-diagonals of `cost`
     before = last = np.full(n + 1, np.inf)  # entry i + 1: the cell (i, k - i) of diagonal k

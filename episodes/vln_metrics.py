@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .metrics_paths import distances
+from .metrics_paths import distances, dtw_of_costs
 from .metrics_paths import path_length as euclidean_length
 from .vln_conventions import ForcedStop, VlnConvention, vln_convention
 
@@ -123,20 +123,6 @@ def stopped_early(walk: Walk, rule: ForcedStop) -> Walk:
         if idle > rule.idle_steps or step >= rule.budget:
             return _prefix(walk, step + 1)
     return walk
-
-
-def dtw_of_costs(costs: np.ndarray) -> float:
-    """Dynamic time warping on given distances [n, m]: the least sum over monotone alignments."""
-    rows = np.asarray(costs, np.float64).tolist()
-    before = np.cumsum(rows[0]).tolist()
-    for row in rows[1:]:
-        left = before[0] + row[0]
-        now = [left]
-        for j in range(1, len(row)):
-            left = row[j] + min(left, before[j], before[j - 1])
-            now.append(left)
-        before = now
-    return float(before[-1])
 
 
 def _prefix(walk: Walk, n: int) -> Walk:

@@ -6,39 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pilotage.agents.scripted import ExpertAgent
-from pilotage.episodes.types import Condition, Json, Observations, Seeds, Task
+from pilotage.agents.scripted import ExpertAgent, ScriptedAgent
+from pilotage.episodes.types import Condition, Observations, Seeds, Task
 
 STOP, RIGHT, FORWARD = 0, 2, 5  # of the view-based action space
 
 
-class _Unsteered:
-    """What these agents share: they have no network, so no condition but the empty one."""
-
-    agent_id = "floor"
-    observation_needs: frozenset[str] = frozenset()
-
-    def manifest(self) -> dict[str, Json]:
-        return {"agent": self.agent_id}
-
-    def prepare(self, conditions: Sequence[Condition], n_slots: int) -> None:
-        refused = [c.name for c in conditions if c.spec]
-        if refused:
-            raise ValueError(
-                f"agent {self.agent_id!r} has no network to steer; conditions {refused} need one"
-            )
-
-    def reset_slot(self, slot: int, task: Task, condition: Condition, seeds: Seeds) -> None:
-        """Nothing to remember."""
-
-    def step_trace(self) -> dict[str, np.ndarray]:
-        return {}
-
-    def finish_slot(self, slot: int) -> dict[str, Json]:
-        return {}
-
-
-class StopAgent(_Unsteered):
+class StopAgent(ScriptedAgent):
     """Stops where it starts: what is left of a metric when nothing is done."""
 
     agent_id = "stop"
@@ -53,7 +27,7 @@ class ShortestAgent(ExpertAgent):
     agent_id = "shortest"
 
 
-class RandomWalkAgent(_Unsteered):
+class RandomWalkAgent(ScriptedAgent):
     """The random agent of Anderson et al. 2018 (arXiv:1711.07280), for view-based actions.
 
     It turns right 0 to 11 times, then goes forward five times to the place nearest to the middle of
