@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pilotage.agents.vla.checkpoint import save_checkpoint
+from pilotage.agents.vla.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from pilotage.agents.vla.config import VLAConfig
 from pilotage.agents.vla.demos import Demo, Driver, collect
 from pilotage.agents.vla.grounding import pretrain_vision
@@ -37,6 +37,7 @@ SCENES_SHARE = 1.0  # of the expert's weight, for the demos of static views
 ROUND_WEIGHT = 2.0  # of a policy-driven episode; an expert's has 1
 LAST_ROUND = 0.8  # share of the training at the last DAgger round
 SAVE_EVERY = 500  # updates
+TRAINING_HEADS = {"aux_dim": "aux", "n_pointed": "pointer"}  # sizes, and the modules they size
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Options:
     env: str = "tabletop"
     size: str = "nano"
     out: str = ""  # default: runs/train/SIZE-ENV
+    start_from: str = ""  # a checkpoint's folder whose weights the training begins with
     updates: int = 9000
     minutes: float = 0.0  # time budget of updates and rounds; the schedule ends with it (0: none)
     scenes: int = 4000  # static scenes (tabletop) or houses (rooms) that ground the vision tower
@@ -110,6 +112,8 @@ class _Training:
             options.env, options.size, vocabulary, aux_dim=self.world.aux_dim
         )
         model = VLAModel(self.config)
+        if options.start_from:
+            start_from(model, Path(options.start_from))
         remembers = self.config.memory_steps > 1
         window = self.config.memory_steps if remembers else options.window_steps
         train_config = TrainConfig(
@@ -155,9 +159,10 @@ class _Training:
         views, demos = self.world.look(o.scenes, o.seed, self.config, log.every(1000, "scenes"))
         log.write({"views": len(views), "demos": len(demos)})
         self.store.save("scenes", demos)
-        pretrain_vision(
-            self.trainer.model, views, n_updates=o.view_updates, seed=o.seed, tell=log.rounded
-        )
+        if o.view_updates:
+            pretrain_vision(
+                self.trainer.model, views, n_updates=o.view_updates, seed=o.seed, tell=log.rounded
+            )
         self.trainer.restart_average()
         self._save()
 
@@ -188,6 +193,7 @@ class _Training:
             aux_targets=world.aux_targets,
             seed=seed,
             siblings=world.siblings,
+            pointing=world.pointing,
             progress=self.log.every(500, name),
         )
         films = {id(d.images): d for d in demos}.values()
@@ -271,6 +277,28 @@ def _flags(options: Options) -> str:
     default = asdict(Options())
     changed = {k: v for k, v in asdict(options).items() if v != default[k] or k in ("env", "size")}
     return " ".join(f"--{k.replace('_', '-')} {shlex.quote(str(v))}" for k, v in changed.items())
+
+
+def start_from(model: VLAModel, folder: Path) -> None:
+    """Put the weights of a checkpoint into `model`; heads that only training uses may differ, and
+    then stay as they are.
+
+    Raises:
+        CheckpointError: the folder holds no readable checkpoint, or one of another architecture.
+    """
+    found, _ = load_checkpoint(folder)
+    ours, theirs = model.config.to_json(), found.config.to_json()
+    differs = [k for k in ours if ours[k] != theirs[k]]
+    if other := [k for k in differs if k not in TRAINING_HEADS]:
+        told = ", ".join(f"{k} {theirs[k]!r} (here {ours[k]!r})" for k in other)
+        raise CheckpointError(
+            f"the agent in {folder} cannot be trained further as this one: {told}; "
+            "give the same --env and --size, or train without --start-from"
+        )
+    fresh = tuple(f"{TRAINING_HEADS[k]}." for k in differs)
+    kept = {k: v for k, v in model.state_dict().items() if k.startswith(fresh)}
+    taken = {k: v for k, v in found.state_dict().items() if not k.startswith(fresh)}
+    model.load_state_dict(taken | kept)
 
 
 class _Log:

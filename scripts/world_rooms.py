@@ -10,7 +10,7 @@ import numpy as np
 
 from pilotage.agents.vla.config import VLAConfig
 from pilotage.agents.vla.demos import Demo
-from pilotage.agents.vla.grounding import Thing, ViewBuilder, Views
+from pilotage.agents.vla.grounding import MIN_PIXELS, Thing, ViewBuilder, Views, count_pixels
 from pilotage.agents.vla.policy import image_of
 from pilotage.envs.camera import Cameras, Primitives, render
 from pilotage.envs.rooms import RoomsVectorEnv, make_house, make_tasks, vocabulary
@@ -27,7 +27,9 @@ from pilotage.envs.rooms.bodies import (
 )
 from pilotage.envs.rooms.furniture import overlaps
 from pilotage.envs.rooms.house import House, house_split
+from pilotage.envs.rooms.layout import Door
 from pilotage.envs.rooms.palette import CATEGORIES, COLORS, ROOM_COLORS
+from pilotage.envs.rooms.routes import crossings
 from pilotage.episodes.types import Task
 from pilotage.scripts.worlds import TrainingWorld
 
@@ -46,6 +48,7 @@ def make() -> TrainingWorld:
         aux_dim=5,
         max_collect_steps=160,
         look=look,
+        pointing=pointing,
     )
 
 
@@ -77,6 +80,58 @@ def aux_targets(task: Task, row: dict[str, np.ndarray]) -> np.ndarray:
     turn = np.array([[np.cos(heading), np.sin(heading)], [-np.sin(heading), np.cos(heading)]])
     way = turn @ ahead / max(float(np.linalg.norm(ahead)), 0.25)
     return np.concatenate([row["distance_to_goal"] / 5, way, turn @ (path[-1] - here) / 5])
+
+
+def pointing(envs: RoomsVectorEnv, slot: int, task: Task, config: VLAConfig) -> np.ndarray:
+    """Bool [n_image_tokens, 2]: columns of the picture through which the next door of the way to
+    the goal is seen, and those that show a thing at which the task may end."""
+    lane, segments = envs.lanes[slot], envs.segments(slot)
+    grid = config.image_patches[0]
+    out = np.zeros((grid.n_tokens, config.n_pointed), dtype=bool)
+    ahead = crossings(lane.house, lane.field.path(lane.x, lane.y))
+    if ahead and (segments == DOOR_SEGMENT + ahead[0].door).sum() >= MIN_PIXELS:
+        door = lane.house.doors[ahead[0].door]
+        first, last = opening_columns(door, lane.x, lane.y, lane.heading, grid.width)
+        columns = np.arange(grid.shape[1]) * grid.patch_width
+        seen = (columns + grid.patch_width > first) & (columns < last)
+        out[:, 0] = np.tile(seen, grid.shape[0])
+    if ends := _ends_at(task):
+        out[:, 1] = count_pixels(np.isin(segments, ends), grid) >= MIN_PIXELS
+    return out
+
+
+def _ends_at(task: Task) -> list[int]:
+    """The segments of what a task ends at: furniture, or the floor of a room."""
+    if "items" in task.goal:
+        return [ITEM_SEGMENT + int(k) for k in task.goal["items"]]
+    if "endpoint" in task.goal:
+        kind, index = task.goal["endpoint"]
+        return [(ITEM_SEGMENT if kind == "item" else FLOOR_SEGMENT) + int(index)]
+    return []
+
+
+def opening_columns(
+    door: Door, x: float, y: float, heading: float, width: int
+) -> tuple[float, float]:
+    """Pixel columns [first, last) of a picture of a width between a door's posts; empty (0, 0) when
+    it is behind the agent."""
+    along = 1 - door.axis
+    c, s = math.cos(heading), math.sin(heading)
+    focal = width / 2 / math.tan(math.radians(HFOV_DEG) / 2)
+    edges = []
+    for side in (-0.5, 0.5):
+        post = list(door.center)
+        post[along] += side * door.width
+        dx, dy = post[0] - x, post[1] - y
+        ahead, left = c * dx + s * dy, c * dy - s * dx
+        if ahead > 0.05:
+            edges.append(width / 2 - focal * left / ahead)
+        else:  # beside or behind the eye: off the picture, on its side
+            edges.append(-math.inf if left > 0 else math.inf)
+    first, last = sorted(edges)
+    if math.isinf(first) and math.isinf(last):
+        return 0.0, 0.0
+    return max(first, 0.0), min(last, float(width))
 
 
 def look(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pilotage.agents.vla.config import VLAConfig
-from pilotage.agents.vla.demos import AuxTargets, Demo, Hasten, Siblings
+from pilotage.agents.vla.demos import AuxTargets, Demo, Hasten, Pointing, Siblings
 from pilotage.agents.vla.grounding import Views
 from pilotage.episodes.types import BASELINE, Agent, Task
 
@@ -36,6 +36,7 @@ class TrainingWorld:
     look: Look
     hasten: Hasten | None = None
     siblings: Siblings | None = None
+    pointing: Pointing | None = None  # labels of the states that episodes visit
 
     def evaluate(self, agent: Agent, envs: Any, n: int) -> dict[str, float]:
         """Success rate per family, and overall, on `n` val tasks."""

@@ -144,8 +144,8 @@ class Intervention:
             raise ValueError(f"{self.kind} at {site} needs a direction, not neurons")
         if not site.is_input:
             raise ValueError(
-                f"neurons live at `:in` sites, not at {site}; use layers.{site.layer}."
-                "mlp.down_proj:in"
+                f"neurons live at the input of a projection, not at {site}; use layers."
+                f"{site.layer}.mlp.down_proj:in or layers.{site.layer}.self_attn.o_proj:in"
             )
         neurons = torch.as_tensor(self.neurons).detach().cpu()
         if neurons.is_floating_point() or neurons.dim() != 1 or len(neurons) == 0:

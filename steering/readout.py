@@ -73,7 +73,7 @@ class NeuronProbe:
         for layer, site in self._sites.items():
             self._handles.before(site.module, self._neuron_hook(layer))
         for layer, site in self._streams.items():
-            if site.stream is not None:
+            if site.adds_stream and site.stream is not None:
                 self._handles.before(site.stream, self._stream_hook(layer))
             self._handles.after(site.module, self._lens_hook(layer))
         return self
@@ -123,9 +123,12 @@ class NeuronProbe:
         return hook
 
     def _lens_hook(self, layer: int) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             with torch.no_grad():
-                h = self._before.pop(layer) + output.detach()[:, -1]
+                out = output[0] if isinstance(output, tuple) else output  # blocks may give a pair
+                h = out.detach()[:, -1]
+                if layer in self._before:
+                    h = h + self._before.pop(layer)
                 normed = self._norm(h[:, None])[:, 0]  # type: ignore[misc]
                 logits = (normed @ self._head.T).float()  # type: ignore[union-attr]
                 self._put(("lens", layer), tuple(logits.topk(self.top_k)))

@@ -14,6 +14,9 @@ from pilotage.episodes.types import BASELINE, Seeds, Task
 
 # (task, trace row as name -> [k] arrays) -> float32 [aux_dim]: what the network also predicts.
 AuxTargets = Callable[[Task, dict[str, np.ndarray]], np.ndarray]
+# (envs, slot, task, config) -> bool [n_image_tokens, n_pointed]: which patches of the picture show
+# what the instruction means there.
+Pointing = Callable[[Any, int, Task, VLAConfig], np.ndarray]
 # (task, action) -> the action that is executed instead, so that slow episodes take fewer steps; the
 # label stays the expert's.
 Hasten = Callable[[Task, np.ndarray], np.ndarray]
@@ -76,6 +79,7 @@ def collect(
     aux_targets: AuxTargets,
     seed: int,
     siblings: Siblings | None = None,
+    pointing: Pointing | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Demo]:
     """Play every task once in the slots of `envs` (made with `expert_actions=True`).
@@ -111,6 +115,8 @@ def collect(
         for i, lane in enumerate(lanes):
             if lane is not None:
                 lane.see(i, envs, observations, infos, config, aux_targets, siblings)
+                if pointing is not None:
+                    lane.labels.pointed.append(pointing(envs, i, lane.task, config))
         observations, _, terminated, truncated, infos = envs.step(actions)
         for i, lane in enumerate(lanes):
             if lane is None:

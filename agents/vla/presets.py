@@ -42,6 +42,7 @@ def preset(world: str, size: str, words: Sequence[str], *, aux_dim: int) -> VLAC
             memory_steps=48,
             sees_past_actions=False,
             aux_dim=aux_dim,
+            n_pointed=2,
         )
     else:
         raise KeyError(f"no VLA preset for world {world!r}; there are: tabletop, rooms")

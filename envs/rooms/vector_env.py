@@ -100,6 +100,7 @@ class RoomsVectorEnv(gym.vector.VectorEnv):
         self._words = [""] * n_slots
         self._rgb = np.zeros((n_slots, image_size, image_size, 3), dtype=np.uint8)
         self._depth = np.zeros((n_slots, image_size, image_size), dtype=np.float32)
+        self._segments = np.zeros((n_slots, image_size, image_size), dtype=np.int32)
         self._bodies: Primitives | None = None
 
     @property
@@ -219,6 +220,12 @@ class RoomsVectorEnv(gym.vector.VectorEnv):
         frames = render(bodies, cameras, height=size, width=size, device=self.device)
         self._rgb[slots] = frames.rgb
         self._depth[slots] = np.minimum(frames.depth_m, DEPTH_CLIP_M)
+        self._segments[slots] = frames.segment
+
+    def segments(self, slot: int) -> np.ndarray:
+        """int32 [H, W]: which body each pixel of a slot's present picture shows (privileged; the
+        numbers are those of `pilotage.envs.rooms.bodies`)."""
+        return self._segments[slot].copy()
 
     def _observations(self) -> dict[str, Any]:
         begun = [a if a.task is not None else None for a in self.lanes]

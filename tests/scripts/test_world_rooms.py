@@ -1,0 +1,82 @@
+"""What the training in Rooms says of pictures: where the way leads, and what it leads to."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from pilotage.agents.vla.presets import preset
+from pilotage.envs.rooms import RoomsVectorEnv, make_tasks
+from pilotage.envs.rooms.bodies import DOOR_SEGMENT, ITEM_SEGMENT
+from pilotage.envs.rooms.layout import Door
+from pilotage.scripts.world_rooms import aux_targets, opening_columns, pointing, train_tasks
+from pilotage.scripts.worlds import training_world
+
+DOOR = Door((0, 1), (2.0, 0.0), 0, 2.0)  # in a wall across the x axis, from y = -1 to y = 1
+
+
+@pytest.mark.parametrize(
+    ("pose", "columns"),
+    [
+        ((0.0, 0.0, 0.0), (16, 48)),  # 2 m off, posts 1 m to either side: half of a 90 deg view
+        ((1.0, 0.0, 0.0), (0, 64)),  # 1 m off: it fills the view
+        ((0.0, 0.0, math.pi), (0, 0)),  # behind
+        ((0.0, 1.0, 0.0), (32, 64)),  # straight at the left post: the opening is to the right
+        ((0.0, -1.0, 0.0), (0, 32)),
+    ],
+)
+def test_a_doors_opening_in_the_picture(
+    pose: tuple[float, float, float], columns: tuple[int, int]
+) -> None:
+    assert opening_columns(DOOR, *pose, 64) == pytest.approx(columns, abs=1e-9)
+
+
+def test_the_way_leads_through_the_columns_that_are_pointed_at() -> None:
+    """On the way every state with a visible door points; the frame's posts bound what is pointed
+    at; and the expert, who turns towards the door, ends with it in the middle of the view."""
+    world = training_world("rooms")
+    config = preset("rooms", "nano", world.vocabulary(), aux_dim=world.aux_dim)
+    envs = RoomsVectorEnv(4, expert_actions=True)
+    tasks = make_tasks("train", 4, seed=3, families=["instruction"])
+    observations, _ = envs.reset(
+        seed=[0] * 4, options={"reset_mask": np.ones(4, bool), "tasks": tasks}
+    )
+    n_doors = n_forward = n_ahead = n_ends = 0
+    for _ in range(60):
+        for slot in range(4):
+            if not envs.live[slot]:
+                continue
+            marks = pointing(envs, slot, tasks[slot], config)
+            assert marks.shape == (8, 2)
+            segments = envs.segments(slot)
+            if marks[:, 0].any():
+                n_doors += 1
+                assert (segments >= DOOR_SEGMENT).any()
+                runs = np.flatnonzero(np.diff(np.r_[0, marks[:, 0], 0]))
+                assert len(runs) == 2  # one opening: neighbouring columns
+                if observations["expert_action"][slot] == 1:
+                    n_forward += 1
+                    n_ahead += bool(marks[3:5, 0].any())
+            kind, index = tasks[slot].goal["endpoint"]
+            if kind == "item" and marks[:, 1].any():
+                n_ends += 1
+                columns = (segments == ITEM_SEGMENT + index).any(axis=0).reshape(8, 8).any(axis=1)
+                assert (columns >= marks[:, 1]).all()
+        observations, *_ = envs.step(np.asarray(observations["expert_action"]))
+    envs.close()
+    assert n_doors > 20
+    assert n_forward > 10
+    assert n_ahead > 0.8 * n_forward
+
+
+def test_pointnav_points_at_no_thing() -> None:
+    config = preset("rooms", "nano", training_world("rooms").vocabulary(), aux_dim=5)
+    envs = RoomsVectorEnv(1)
+    task = next(t for t in train_tasks(16, 0) if t.family == "pointnav")
+    _, infos = envs.reset(seed=[0], options={"reset_mask": np.ones(1, bool), "tasks": [task]})
+    assert not pointing(envs, 0, task, config)[:, 1].any()
+    row = {name: rows[0] for name, rows in infos["trace"].items()}
+    assert aux_targets(task, row).shape == (5,)
+    envs.close()
