@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from pilotage.agents.vla.checkpoint import load_checkpoint
-from pilotage.scripts.train_vla import Options, train
-from pilotage.scripts.worlds import TrainingWorld
+from pilotage.agents.vla.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from pilotage.agents.vla.model import VLAModel
+from pilotage.agents.vla.presets import preset
+from pilotage.scripts.train_vla import Options, start_from, train
+from pilotage.scripts.worlds import TrainingWorld, training_world
 
 SMALL = Options(
     env="rooms",
@@ -54,3 +57,27 @@ def test_a_training_makes_a_checkpoint_and_goes_on(
 
     with pytest.raises(ValueError, match=r"other options: demos 4 \(now 5\); give another --out"):
         train(replace(options, demos=5))
+
+
+def test_a_training_begins_with_the_weights_of_another(tmp_path: Path) -> None:
+    words = training_world("rooms").vocabulary()
+    old = replace(preset("rooms", "nano", words, aux_dim=5), n_pointed=0)
+    source = VLAModel(old)
+    save_checkpoint(tmp_path, source, training={})
+    model = VLAModel(replace(old, n_pointed=2))
+    assert model.pointer is not None
+    pointer = model.pointer.weight.clone()
+    start_from(model, tmp_path)
+    assert torch.equal(model.pointer.weight, pointer)  # what the source lacks stays as it was
+    for name, value in source.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value.half().float()), name
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    words = training_world("rooms").vocabulary()
+    config = preset("rooms", "nano", words, aux_dim=5)
+    save_checkpoint(tmp_path, VLAModel(config), training={})
+    with pytest.raises(CheckpointError, match=r"d_ff 512 \(here 256\)"):
+        start_from(VLAModel(replace(config, d_ff=256)), tmp_path)
+    with pytest.raises(CheckpointError, match=r"agent\.json is missing"):
+        start_from(VLAModel(config), tmp_path / "nowhere")

@@ -27,6 +27,7 @@ from pilotage.steering import (
     unembedding,
     value_vectors,
 )
+from pilotage.steering.readout import NeuronProbe
 from pilotage.steering.sites import PLACES
 from pilotage.steering.tokens import INSTRUCTION
 
@@ -212,6 +213,16 @@ def test_nothing_stays_on_the_model(name: str) -> None:
         (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._buffers)) for m in model.modules()
     ]
     assert after == hooks
+
+
+def test_the_lens_reads_every_block_as_the_head_made_by_hand(name: str) -> None:
+    hand, model = HandMade(name), plain(name)
+    with NeuronProbe(hand.model, {}, lens_layers=[0, 1], top_k=3) as probe, torch.no_grad():
+        logits = hand.model(prompt(2, 6), use_cache=False).logits
+    (reading,) = probe.take()
+    first = hand.logits(model.hidden_states[1])[:, -1]
+    assert torch.equal(reading.token_ids[0], first.topk(3).indices)
+    assert torch.equal(reading.token_ids[1], logits[:, -1].topk(3).indices)
 
 
 def test_projection_is_the_explicit_product(name: str) -> None:
