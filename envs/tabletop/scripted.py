@@ -26,6 +26,8 @@ GAIN = 0.9  # share of the remaining way per step, before the cap
 GENTLE_FACTOR = 0.45  # of the speed cap, near the object or the table
 GENTLE_RANGE = 0.09  # metres
 HOVER = 0.11  # height of the hand above the object before it goes down
+CONE_TIP, CONE_RIM = 0.012, 0.055  # metres to the side at which it may be down, and must be up
+CLIMB_RANGE = 0.03  # metres below its height at which the hand only climbs
 SIDE_REACH = 0.13  # metres to the side of the object
 TRAVEL_Z = 0.17  # height of the hand on its way to push
 GRASP_XY, GRASP_Z, GRASP_YAW = 0.012, 0.011, 0.30  # where closing begins
@@ -143,6 +145,25 @@ def _reach(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
     return Move(_via_side(state, point, manner["side"]), 1.0, "move", near=gap)
 
 
+def _down_a_cone(
+    state: TabletopState, point: np.ndarray, rise: float, *, lowest: float = 0.0
+) -> np.ndarray:
+    """Where to go in order to come down on `point` [3] from `rise` metres above it.
+
+    The height to be at grows with the distance to the side, and the hand moves sideways the less
+    the further it is below it. What to do thus changes little from one place to the next: a policy
+    that sees the distance a centimetre wrong does nearly the right thing. (With a threshold, "go
+    down" on one side of it and "go up" on the other, such a policy goes up and down for ever.)
+    """
+    way = point[:2] - state.ee_position[:2]
+    apart = float(np.hypot(*way))
+    height = rise * float(np.clip((apart - CONE_TIP) / (CONE_RIM - CONE_TIP), 0.0, 1.0))
+    z = float(point[2]) + max(height, lowest)
+    below = z - float(state.ee_position[2])
+    share = float(np.clip(1.0 - below / CLIMB_RANGE, 0.0, 1.0))
+    return np.array([*(state.ee_position[:2] + share * way), z])
+
+
 # Grasping
 
 
@@ -172,21 +193,16 @@ def _pick(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
     if apart < reach_xy and abs(off[2]) < reach_z and (turned or closing):
         return Move(grasp, 1.0 if missed else -1.0, "grasp", near, yaw, brake=True)
     is_open = state.gripper_command > 0 and state.gripper_width > 0.07
-    funnel = 0.012 + 0.25 * max(0.0, float(off[2]))
-    if manner["side"] is not None and off[2] > HOVER + 0.03:
-        funnel = 0.0  # no short cut from above
-    if apart < funnel and (is_open or off[2] < 0.03) and (turned or off[2] > 0.07):
-        return Move(grasp, 1.0, "move", near, yaw, brake=True)
-    hover = grasp + np.array([0, 0, HOVER])
-    if apart > 0.05 or off[2] > 0.06:
-        low = off[2] < 0.075 and apart < 0.12
-        if low and manner["side"] is None:
-            hover = np.array([*state.ee_position[:2], hover[2] + 0.02])
-        else:
-            hover = _via_side(state, hover, manner["side"])
-    else:
-        hover = np.array([*state.ee_position[:2], hover[2]])
-    return Move(hover, 1.0, "move", near, yaw)
+    if manner["side"] is not None and (apart > CONE_RIM or off[2] > HOVER + 0.03):
+        hover = grasp + np.array([0, 0, HOVER])
+        waypoint = _via_side(state, hover, manner["side"])
+        if waypoint is not hover:
+            return Move(waypoint, 1.0, "move", near, yaw)
+    lowest = 0.0 if turned else 0.07
+    if not is_open and off[2] > 0.03:
+        lowest = max(lowest, min(HOVER, float(off[2])))  # open first
+    down = _down_a_cone(state, grasp, HOVER, lowest=lowest)
+    return Move(down, 1.0, "move", near, yaw, brake=apart < CONE_RIM)
 
 
 def _lift(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
@@ -212,17 +228,12 @@ def _carry(state: TabletopState, task: Task, manner: dict[str, Any], spot: np.nd
     here = state.ee_position
     height = CARRY_HEIGHTS[manner["height"]]
     yaw = state.ee_yaw
-    if apart < SPOT_XY + 0.2 * raised:
-        if raised < RELEASE_Z and apart < SPOT_XY:
-            return Move(here, 1.0, "carry it", near=0.0, yaw=yaw)
-        goal = np.array([here[0] + way[0], here[1] + way[1], here[2] - raised + 0.002])
-        return Move(goal, -1.0, "carry it", near=raised, yaw=yaw, brake=True)
-    if raised < 0.85 * height and apart > 2.5 * SPOT_XY:  # straight up first
-        goal = np.array([here[0], here[1], here[2] + height - raised + 0.02])
-        return Move(goal, -1.0, "carry it", near=raised, yaw=yaw)
-    rise = height - raised if apart > 2.5 * SPOT_XY else 0.0
-    goal = np.array([here[0] + way[0], here[1] + way[1], here[2] + rise])
-    return Move(goal, -1.0, "carry it", near=1.0, yaw=yaw)
+    if raised < RELEASE_Z and apart < SPOT_XY:
+        return Move(here, 1.0, "carry it", near=0.0, yaw=yaw)
+    point = np.array([here[0] + way[0], here[1] + way[1], here[2] - raised + 0.002])
+    goal = _down_a_cone(state, point, height)
+    lowering = apart < CONE_RIM
+    return Move(goal, -1.0, "carry it", near=raised if lowering else 1.0, yaw=yaw, brake=lowering)
 
 
 def _pick_place(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
@@ -283,17 +294,13 @@ def _push(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
         return Move(np.array([*goal, PUSH_Z]), -1.0, "move", near=near, brake=True)
     behind = at - (contact + RUN_UP) * ahead
     apart = float(np.hypot(*(state.ee_position[:2] - behind)))
-    funnel = min(0.04, 0.012 + 0.35 * max(0.0, height))
-    if manner["side"] is not None and state.ee_position[2] > TRAVEL_Z + 0.03:
-        funnel = 0.0  # no short cut from above
-    if apart < funnel:
-        return Move(np.array([*behind, PUSH_Z]), -1.0, "move", near=near, brake=True)
-    if state.ee_position[2] < 0.11:
-        travel = np.array([*state.ee_position[:2], TRAVEL_Z + 0.02])
-    else:
+    if manner["side"] is not None and (apart > CONE_RIM or state.ee_position[2] > TRAVEL_Z + 0.03):
         travel = np.array([*behind, TRAVEL_Z])
-        travel = _via_side(state, travel, manner["side"])
-    return Move(travel, -1.0, "move", near=near)
+        waypoint = _via_side(state, travel, manner["side"])
+        if waypoint is not travel and state.ee_position[2] > 0.11:
+            return Move(waypoint, -1.0, "move", near=near)
+    down = _down_a_cone(state, np.array([*behind, PUSH_Z]), TRAVEL_Z - PUSH_Z)
+    return Move(down, -1.0, "move", near=near, brake=apart < CONE_RIM)
 
 
 _PLANS = {
