@@ -45,6 +45,7 @@ PLAIN_DATA_MODULES = frozenset(
         "pilotage.envs.mapf.tracker",
         "pilotage.envs.mapf.validation",
         "pilotage.envs.maze.grid",
+        "pilotage.envs.pathgraph.alpine",
         "pilotage.envs.rooms.house",
         "pilotage.envs.tabletop.layout",
     }
