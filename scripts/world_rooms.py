@@ -27,6 +27,7 @@ from pilotage.envs.rooms.bodies import (
 )
 from pilotage.envs.rooms.furniture import overlaps
 from pilotage.envs.rooms.house import House, house_split
+from pilotage.envs.rooms.lane import into_frame
 from pilotage.envs.rooms.layout import Door
 from pilotage.envs.rooms.palette import CATEGORIES, COLORS, ROOM_COLORS
 from pilotage.envs.rooms.routes import crossings
@@ -116,14 +117,12 @@ def opening_columns(
     """Pixel columns [first, last) of a picture of a width between a door's posts; empty (0, 0) when
     it is behind the agent."""
     along = 1 - door.axis
-    c, s = math.cos(heading), math.sin(heading)
     focal = width / 2 / math.tan(math.radians(HFOV_DEG) / 2)
     edges = []
     for side in (-0.5, 0.5):
         post = list(door.center)
         post[along] += side * door.width
-        dx, dy = post[0] - x, post[1] - y
-        ahead, left = c * dx + s * dy, c * dy - s * dx
+        ahead, left = into_frame(x, y, heading, *post)
         if ahead > 0.05:
             edges.append(width / 2 - focal * left / ahead)
         else:  # beside or behind the eye: off the picture, on its side
@@ -183,11 +182,10 @@ def _standing_place(house: House, rng: np.random.Generator) -> tuple[float, floa
 
 def _things(house: House, x: float, y: float, heading: float) -> dict[int, Thing]:
     """Segment ids to what they show; places in the agent's frame, in units of 5 m."""
-    c, s = math.cos(heading), math.sin(heading)
 
     def local(at: tuple[float, float]) -> tuple[float, float, float]:
-        dx, dy = (at[0] - x) / 5, (at[1] - y) / 5
-        return c * dx + s * dy, c * dy - s * dx, 0.0
+        ahead, left = into_frame(x, y, heading, *at)
+        return ahead / 5, left / 5, 0.0
 
     things = {
         FLOOR_SEGMENT + i: Thing(tuple(room.type.split())) for i, room in enumerate(house.rooms)

@@ -123,12 +123,10 @@ class NeuronProbe:
         return hook
 
     def _lens_hook(self, layer: int) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
             with torch.no_grad():
-                out = output[0] if isinstance(output, tuple) else output  # blocks may give a pair
-                h = out.detach()[:, -1]
-                if layer in self._before:
-                    h = h + self._before.pop(layer)
+                h, before = output.detach()[:, -1], self._before.pop(layer, None)
+                h = h if before is None else before + h
                 normed = self._norm(h[:, None])[:, 0]  # type: ignore[misc]
                 logits = (normed @ self._head.T).float()  # type: ignore[union-attr]
                 self._put(("lens", layer), tuple(logits.topk(self.top_k)))

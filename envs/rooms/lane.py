@@ -124,7 +124,7 @@ class Lane:
         if not self.rules.odometry:
             return np.zeros(4, dtype=np.float32)
         turned = (self.turns % 24) * TURN_RAD
-        ahead, left = _into_frame(*self.start, self.start_heading, self.x, self.y)
+        ahead, left = into_frame(*self.start, self.start_heading, self.x, self.y)
         return np.array(
             [math.sin(turned), math.cos(turned), ahead / 10, left / 10], dtype=np.float32
         )
@@ -137,7 +137,7 @@ class Lane:
         x, y, heading = self.x, self.y, self.heading
         if not self.rules.odometry:
             (x, y), heading = self.start, self.start_heading
-        ahead, left = _into_frame(x, y, heading, *self.task.goal["points"][0])
+        ahead, left = into_frame(x, y, heading, *self.task.goal["points"][0])
         far = max(math.hypot(ahead, left), 1e-6)
         return np.array([far / 10, ahead / far, left / far], dtype=np.float32)
 
@@ -154,9 +154,7 @@ class Lane:
             self._physics = None
 
 
-def _into_frame(
-    x: float, y: float, heading: float, to_x: float, to_y: float
-) -> tuple[float, float]:
+def into_frame(x: float, y: float, heading: float, to_x: float, to_y: float) -> tuple[float, float]:
     """Metres ahead and to the left of a pose at which a point lies."""
     dx, dy = to_x - x, to_y - y
     c, s = math.cos(heading), math.sin(heading)

@@ -220,11 +220,16 @@ class RoomsVectorEnv(gym.vector.VectorEnv):
         frames = render(bodies, cameras, height=size, width=size, device=self.device)
         self._rgb[slots] = frames.rgb
         self._depth[slots] = np.minimum(frames.depth_m, DEPTH_CLIP_M)
-        self._segments[slots] = frames.segment
+        if self.expert_actions:
+            self._segments[slots] = frames.segment
 
     def segments(self, slot: int) -> np.ndarray:
-        """int32 [H, W]: which body each pixel of a slot's present picture shows (privileged; the
-        numbers are those of `pilotage.envs.rooms.bodies`)."""
+        """int32 [H, W]: which body each pixel of a slot's present picture shows, numbered as in
+        `pilotage.envs.rooms.bodies`. Privileged: ValueError without `expert_actions`."""
+        if not self.expert_actions:
+            raise ValueError(
+                "segments are kept for experts only; make the world with expert_actions"
+            )
         return self._segments[slot].copy()
 
     def _observations(self) -> dict[str, Any]:

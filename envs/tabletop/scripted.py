@@ -193,7 +193,7 @@ def _pick(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
     if apart < reach_xy and abs(off[2]) < reach_z and (turned or closing):
         return Move(grasp, 1.0 if missed else -1.0, "grasp", near, yaw, brake=True)
     is_open = state.gripper_command > 0 and state.gripper_width > 0.07
-    if manner["side"] is not None and (apart > CONE_RIM or off[2] > HOVER + 0.03):
+    if apart > CONE_RIM or off[2] > HOVER + 0.03:
         hover = grasp + np.array([0, 0, HOVER])
         waypoint = _via_side(state, hover, manner["side"])
         if waypoint is not hover:
@@ -294,7 +294,7 @@ def _push(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
         return Move(np.array([*goal, PUSH_Z]), -1.0, "move", near=near, brake=True)
     behind = at - (contact + RUN_UP) * ahead
     apart = float(np.hypot(*(state.ee_position[:2] - behind)))
-    if manner["side"] is not None and (apart > CONE_RIM or state.ee_position[2] > TRAVEL_Z + 0.03):
+    if apart > CONE_RIM or state.ee_position[2] > TRAVEL_Z + 0.03:
         travel = np.array([*behind, TRAVEL_Z])
         waypoint = _via_side(state, travel, manner["side"])
         if waypoint is not travel and state.ee_position[2] > 0.11:

@@ -73,7 +73,7 @@ def test_the_way_leads_through_the_columns_that_are_pointed_at() -> None:
 
 def test_pointnav_points_at_no_thing() -> None:
     config = preset("rooms", "nano", training_world("rooms").vocabulary(), aux_dim=5)
-    envs = RoomsVectorEnv(1)
+    envs = RoomsVectorEnv(1, expert_actions=True)
     task = next(t for t in train_tasks(16, 0) if t.family == "pointnav")
     _, infos = envs.reset(seed=[0], options={"reset_mask": np.ones(1, bool), "tasks": [task]})
     assert not pointing(envs, 0, task, config)[:, 1].any()

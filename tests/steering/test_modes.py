@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
 import torch
 from torch import nn
 from transformers import LlamaForCausalLM
@@ -10,6 +14,34 @@ from pilotage.steering import Intervention, Steerer
 
 from .conftest import make_llama
 from .helpers import RESID, begin, conditions, every_kind, groups, ids, unit
+
+
+@pytest.fixture(autouse=True)
+def _no_graphs_of_others() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def compiled_once(model: nn.Module) -> tuple[Any, list[torch.fx.GraphModule]]:
+    """The compiled model, and the graphs that compiling it will have made."""
+    graphs: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: object) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    return torch.compile(model, backend=backend), graphs
+
+
+def assert_same_logits(
+    steerer: Steerer, model: nn.Module, compiled: Any, tokens: torch.Tensor, layout: torch.Tensor
+) -> None:
+    results = []
+    for forward in (model, compiled):
+        begin(steerer, layout)
+        results.append(forward(tokens, use_cache=False).logits)
+    assert torch.equal(results[0], results[1])
 
 
 def test_inference_mode_may_come_and_go(llama: LlamaForCausalLM) -> None:
@@ -55,28 +87,16 @@ def test_compiled_forward_takes_coefficients_updated_in_place() -> None:
         Intervention("clamp", "layers.1.mlp.down_proj:in", 1.0, neurons=torch.tensor([1, 2])),
         Intervention("ablate", RESID, 1.0, direction=unit(32, 1)),
     ]
-    graphs = []
-
-    def backend(graph: torch.fx.GraphModule, inputs: object) -> torch.fx.GraphModule:
-        graphs.append(graph)
-        return graph
-
-    torch._dynamo.reset()
     with Steerer(model, n_rows=3) as steerer, torch.no_grad():
         for row, what in enumerate(kinds):
             steerer.set_row(row, [what])
-        compiled = torch.compile(model, backend=backend)
+        compiled, graphs = compiled_once(model)
         for coefficient in (1.0, 2.0, 0.5):
             for row in range(3):
                 steerer.set_coefficient(row, 0, coefficient)
-            results = []
-            for forward in (model, compiled):
-                begin(steerer, layout)
-                results.append(forward(tokens, use_cache=False).logits)
-            assert torch.equal(results[0], results[1])
+            assert_same_logits(steerer, model, compiled, tokens, layout)
         for row in range(3):
             steerer.check_receipt(steerer.receipt(row))
-    torch._dynamo.reset()
     assert len(graphs) == 1
 
 
@@ -84,27 +104,15 @@ def test_compiled_forward_takes_other_conditions_of_its_rows(llama: LlamaForCaus
     """After `prepare`, rows change conditions, rows and places, and one graph serves them all."""
     mixed = conditions(llama)
     tokens, layout = ids(8, 5), groups(8, 5)
-    graphs = []
-
-    def backend(graph: torch.fx.GraphModule, inputs: object) -> torch.fx.GraphModule:
-        graphs.append(graph)
-        return graph
-
-    torch._dynamo.reset()
     with Steerer(llama, n_rows=8) as steerer, torch.no_grad():
         steerer.prepare(mixed)
-        compiled = torch.compile(llama, backend=backend)
+        compiled, graphs = compiled_once(llama)
         for shift in range(3):
             for row in range(8):
                 steerer.set_row(row, mixed[(row + shift) % 8])
-            results = []
-            for forward in (llama, compiled):
-                begin(steerer, layout)
-                results.append(forward(tokens, use_cache=False).logits)
-            assert torch.equal(results[0], results[1])
+            assert_same_logits(steerer, llama, compiled, tokens, layout)
         for row in range(8):
             steerer.check_receipt(steerer.receipt(row))
-    torch._dynamo.reset()
     assert len(graphs) == 1
 
 
