@@ -15,8 +15,10 @@ app = typer.Typer(
     help="Run embodied transformer agents in simulation, read them, and steer them while they act.",
 )
 bench_app = typer.Typer(no_args_is_help=True, help="Standard tables.")
+steer_app = typer.Typer(no_args_is_help=True, help="Doses and what they do.")
 train_app = typer.Typer(no_args_is_help=True, help="Train the agents that are shipped.")
 app.add_typer(bench_app, name="bench")
+app.add_typer(steer_app, name="steer")
 app.add_typer(train_app, name="train")
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
@@ -33,7 +35,9 @@ def run(
     agent: AgentName = "nano",
     condition: Annotated[
         list[str] | None,
-        typer.Option("--condition", help="NAME[@DOSE][:CONTROL] or a vector file; repeatable."),
+        typer.Option(
+            "--condition", help="NAME[@DOSE][:hold-TARGET][:CONTROL] or a vector file; repeatable."
+        ),
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Tasks; each is played per condition.")] = 40,
     split: Annotated[str, typer.Option(help="train, val or test (rooms: also unseen).")] = "test",
@@ -208,6 +212,76 @@ def bench_steering(
         episodes=episodes,
         families=[f.strip() for f in families.split(",") if f.strip()],
         concepts=[c.strip() for c in concepts.split(",") if c.strip()],
+        n_random=n_random,
+        out=out,
+        slots=slots,
+        seed=seed,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+@bench_app.command("hold")
+def bench_hold(
+    agent: AgentName = "nano",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    episodes: Annotated[int, typer.Option(min=1)] = 40,
+    families: Annotated[str, typer.Option(help="Comma-separated.")] = "reach",
+    concept: Annotated[str, typer.Option(help="A named condition of the agent.")] = "fast",
+    targets: Annotated[str, typer.Option(help="Commanded speeds, m/s.")] = "0.25,0.30,0.35",
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/bench-hold"),
+    slots: Slots = 16,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Feedback steering: how well a commanded speed is held, and what that costs in success."""
+    from pilotage.scripts.cmd_bench_hold import hold
+
+    hold(
+        agent=agent,
+        split=split,
+        episodes=episodes,
+        families=[f.strip() for f in families.split(",") if f.strip()],
+        concept=concept,
+        targets=[float(t) for t in targets.split(",")],
+        out=out,
+        slots=slots,
+        seed=seed,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+@steer_app.command("sweep")
+def steer_sweep(
+    agent: AgentName = "nano",
+    env: Env = "tabletop",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    episodes: Annotated[int, typer.Option(min=1, help="Tasks; each is played per dose.")] = 40,
+    families: Annotated[str, typer.Option(help="Comma-separated; empty: all.")] = "reach",
+    concept: Annotated[str, typer.Option(help="A named condition of the agent.")] = "fast",
+    doses: Annotated[
+        str, typer.Option(help="Multiples of its coefficients.")
+    ] = "0.25,0.5,0.75,1,1.5,2",
+    n_random: Annotated[int, typer.Option(min=1, help="Random controls per dose.")] = 1,
+    out: Annotated[Path, typer.Option(help="Run folder; resumed.")] = Path("runs/sweep"),
+    slots: Slots = 16,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """The dose-response curve of a concept: effect, success and controls at every dose."""
+    from pilotage.scripts.cmd_sweep import sweep
+
+    sweep(
+        agent=agent,
+        env=env,
+        split=split,
+        episodes=episodes,
+        families=[f.strip() for f in families.split(",") if f.strip()],
+        concept=concept,
+        doses=[float(d) for d in doses.split(",")],
         n_random=n_random,
         out=out,
         slots=slots,

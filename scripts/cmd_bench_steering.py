@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def table(records: Sequence[EpisodeRecord], names: Sequence[str]) -> list[dict[s
     for name in names:
         group = [by[name, i] for i in whole]
         rate = wilson_interval(sum(r.success for r in group), len(group))
-        concept = name.split(":")[0].removesuffix("-clamp")
+        concept = re.split("[:@]", name)[0].removesuffix("-clamp")
         row: dict[str, Any] = {
             "condition": name,
             "n": len(group),

@@ -62,6 +62,7 @@ class Options:
     seed: int = 0
     threads: int = 1
     learning_rate: float = 1e-3
+    pointing_weight: float = 4.0  # of the pointing loss, relative to the action loss
     batch_windows: int = 16
     window_steps: int = 8  # env steps a window holds, in worlds without memory
 
@@ -122,6 +123,7 @@ class _Training:
             window_steps=window,
             narrations_per_window=3 if remembers else min(2, max(1, window // 2)),
             learning_rate=options.learning_rate,
+            pointing_weight=options.pointing_weight,
             seed=options.seed,
         )
         self.trainer = Trainer(model, train_config)
@@ -182,6 +184,7 @@ class _Training:
             policy=policy,
             policy_share=0.0 if policy is None else 1.0,
             max_steps=world.max_collect_steps,
+            patience=world.patience,
             hasten=world.hasten,
         )
         seed = o.seed * 1000 + round_index

@@ -50,6 +50,7 @@ def make() -> TrainingWorld:
         max_collect_steps=160,
         look=look,
         pointing=pointing,
+        patience=8,
     )
 
 

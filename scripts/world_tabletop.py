@@ -23,6 +23,7 @@ SIBLINGS = Siblings(
     draw=draw_sibling,
     label=lambda envs, slot, task: envs.expert_for(slot, task),
 )
+PUSH_RUN = 0.07  # metres from an object's middle to where a push of it begins, about
 CAMERAS = {"rgb": "front", "wrist_rgb": "wrist"}
 WORDS = (*layout.COLORS, *layout.SHAPES, "zone", "gripper")
 
@@ -35,7 +36,7 @@ def make() -> TrainingWorld:
         val_tasks=lambda n: make_tasks("val", n, seed=1),
         vocabulary=vocabulary,
         aux_targets=aux_targets,
-        aux_dim=6,
+        aux_dim=9,
         max_collect_steps=110,
         look=look,
         hasten=hasten,
@@ -50,8 +51,8 @@ def train_tasks(n: int, seed: int) -> list[Task]:
 
 
 def aux_targets(task: Task, row: dict[str, np.ndarray]) -> np.ndarray:
-    """From the hand to the object acted on and to the second thing named (zone or object; zeros
-    where there is none), in units of 0.2 m."""
+    """From the hand to the object acted on, to the second thing named (zone or object; zeros where
+    there is none), and to where a push begins (else to the object again), in units of 0.2 m."""
     goal, here = task.goal, row["ee_position"]
     first = row["object_positions"][goal["object"]] - here
     second = np.zeros(3)
@@ -59,7 +60,11 @@ def aux_targets(task: Task, row: dict[str, np.ndarray]) -> np.ndarray:
         second = np.array([*task.scene["zones"][goal["zone"]]["position"], 0.0]) - here
     elif "reference" in goal:
         second = row["object_positions"][goal["reference"]] - here
-    return np.concatenate([first, second]) / 0.2
+    start = first
+    if task.family == "push":
+        way = second[:2] - first[:2]
+        start = first - np.array([*(PUSH_RUN * way / max(1e-6, float(np.hypot(*way)))), 0.0])
+    return np.concatenate([first, second, start]) / 0.2
 
 
 def hasten(task: Task, action: np.ndarray) -> np.ndarray:

@@ -37,6 +37,7 @@ class TrainingWorld:
     hasten: Hasten | None = None
     siblings: Siblings | None = None
     pointing: Pointing | None = None  # labels of the states that episodes visit
+    patience: int | None = None  # of policy-driven episodes, see `Driver`
 
     def evaluate(self, agent: Agent, envs: Any, n: int) -> dict[str, float]:
         """Success rate per family, and overall, on `n` val tasks."""

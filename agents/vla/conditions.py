@@ -7,10 +7,12 @@ An agent's folder may hold `conditions.json`, a table of named conditions:
 `interventions` are specs of `pilotage.steering` (vector files relative to the folder);
 `prompt_suffix` and `action_scale` are its two behavioural counterparts. The command line says
 
-    baseline | NAME | NAME@DOSE | NAME:CONTROL | FILE.safetensors[@DOSE][:CONTROL]
+    baseline | NAME[@DOSE][:hold-TARGET][:CONTROL] | FILE.safetensors[@DOSE][:hold-TARGET][:CONTROL]
 
 with CONTROL one of `random-matched`, `random-matched-SEED`, `prompt`, `action-scale`; DOSE
-multiplies the coefficients.
+multiplies the coefficients. `fast:hold-0.30` is feedback: a controller multiplies the coefficients
+at every step so as to hold the speed at 0.30 m/s (`steering/feedback.py`; the fields of a
+`Setpoint` may stand in the entry's "feedback"); with `:action-scale` it multiplies the actions.
 """
 
 from __future__ import annotations
@@ -28,13 +30,18 @@ from torch import nn
 from pilotage.episodes.names import unknown
 from pilotage.episodes.types import Condition
 from pilotage.steering.controls import random_matched_all
+from pilotage.steering.feedback import Setpoint
 from pilotage.steering.interventions import Intervention
 
 CONTROLS = ("random-matched", "prompt", "action-scale")
-_FIELDS = ("interventions", "random_matched_seed", "prompt_suffix", "action_scale")
+_FIELDS = ("interventions", "random_matched_seed", "prompt_suffix", "action_scale", "feedback")
 _SYNTAX = re.compile(
-    r"(?P<name>[^@:]+?)(@(?P<dose>-?[0-9.]+))?(:(?P<control>[a-z-]+?)(-(?P<seed>\d+))?)?"
+    r"(?P<name>[^@:]+?)(@(?P<dose>-?[0-9.]+))?(:hold-(?P<target>[0-9.]+))?"
+    r"(:(?P<control>[a-z-]+?)(-(?P<seed>\d+))?)?"
 )
+# A controller of actions begins with the action as it is: there a factor of 1 is "no change".
+SCALING = {"start": 1.0, "low": 0.1, "high": 5.0}
+HELD = {"quantity": "speed"}  # what `hold-TARGET` holds where the entry says nothing else
 
 
 @dataclass(frozen=True)
@@ -42,12 +49,15 @@ class AgentCondition:
     """A condition resolved against one model.
 
     action_scale multiplies the first three numbers of a continuous action (translation), clipped.
+    feedback: a controller multiplies the interventions' coefficients (without interventions: the
+    actions, instead of action_scale) so that a measured quantity is held.
     """
 
     name: str
     interventions: tuple[Intervention, ...] = ()
     prompt_suffix: str = ""
     action_scale: float = 1.0
+    feedback: Setpoint | None = None
 
     @classmethod
     def resolve(
@@ -78,20 +88,25 @@ class AgentCondition:
             tuple(interventions),
             str(spec.get("prompt_suffix", "")),
             float(spec.get("action_scale", 1.0)),
+            Setpoint.from_spec(spec["feedback"]) if "feedback" in spec else None,
         )
 
     def edit_instruction(self, text: str) -> str:
         return f"{text} {self.prompt_suffix}" if self.prompt_suffix else text
 
-    def edit_action(self, action: np.ndarray) -> np.ndarray:
-        if self.action_scale == 1.0:
+    def edit_action(self, action: np.ndarray, multiplier: float | None = None) -> np.ndarray:
+        """The action to execute; multiplier: of this step's controller, if there is one."""
+        scale = self.action_scale
+        if self.feedback is not None and not self.interventions:
+            scale = 1.0 if multiplier is None else multiplier
+        if scale == 1.0:
             return action
         if action.ndim == 0:
             raise ValueError(
                 f"condition {self.name!r} scales actions, but this agent's are discrete"
             )
         out = action.copy()
-        out[:3] = np.clip(out[:3] * self.action_scale, -1.0, 1.0)
+        out[:3] = np.clip(out[:3] * scale, -1.0, 1.0)
         return out
 
 
@@ -115,11 +130,19 @@ def parse_condition(text: str, folder: Path | None) -> Condition:
     if match is None:
         raise KeyError(f"{text!r} is not NAME[@DOSE][:CONTROL], e.g. fast@0.5:random-matched")
     entry = _entry(match["name"], folder)
+    held: dict[str, Any] = {}
+    if match["target"] is not None:
+        setpoint = {**HELD, **entry.get("feedback", {}), "target": float(match["target"])}
+        held = {"feedback": setpoint}
     control = match["control"]
     if match["seed"] is not None and control != "random-matched":
         control = f"{control}-{match['seed']}"
     if control is not None and control not in CONTROLS:
         raise KeyError(f"unknown control {control!r} in {text!r}; there are: {', '.join(CONTROLS)}")
+    if held and control == "prompt":
+        raise KeyError(f"{text!r} means nothing: words have no dose to control")
+    if held and control == "action-scale":
+        return Condition(text, {"feedback": {**held["feedback"], **SCALING}})
     if control in ("prompt", "action-scale"):
         field = control.replace("prompt", "prompt_suffix").replace("-", "_")
         if field not in entry:
@@ -129,7 +152,8 @@ def parse_condition(text: str, folder: Path | None) -> Condition:
     spec: dict[str, Any] = {
         "interventions": [
             {**s, "coefficient": s["coefficient"] * dose} for s in entry["interventions"]
-        ]
+        ],
+        **held,
     }
     if control == "random-matched":
         spec["random_matched_seed"] = int(match["seed"] or 0)

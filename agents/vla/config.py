@@ -97,8 +97,9 @@ class VLAConfig:
 
     @property
     def pointing_layer(self) -> int:
-        """Blocks after which image tokens are read for what the instruction names."""
-        return max(1, self.n_layers // 2)
+        """Blocks after which image tokens are read for what the instruction names: half of them
+        where a name is enough, all but one where it takes the past to know what comes next."""
+        return max(1, self.n_layers - 1 if self.memory_steps > 1 else self.n_layers // 2)
 
     @property
     def channels(self) -> int:

@@ -54,6 +54,9 @@ class Driver:
     policy: VLAAgent | None = None
     policy_share: float = 0.0
     max_steps: int | None = None  # cut episodes here while collecting
+    # After so many steps in a row at which a driving policy did not do what the expert would, the
+    # expert drives until the two agree as often again: states far off every route teach little.
+    patience: int | None = None
     hasten: Hasten | None = None
 
 
@@ -147,10 +150,11 @@ def _drive(
     rng: np.random.Generator,
 ) -> np.ndarray:
     actions = np.array(observations["expert_action"], copy=True)
-    own = np.array([lane is not None and lane.by_policy for lane in lanes])
-    if driver.policy is not None and own.any():
+    own = [(i, lane) for i, lane in enumerate(lanes) if lane is not None and lane.by_policy]
+    if driver.policy is not None and own:
         chosen = driver.policy.act(observations, active)
-        actions[own] = chosen[own]
+        for i, led in own:
+            actions[i] = led.driven(chosen[i], actions[i], driver.patience)
     for i, lane in enumerate(lanes):
         if lane is None:
             actions[i] = 0
@@ -209,6 +213,18 @@ class _Lane:
         self.proprio: list[np.ndarray] = []
         self.labels = Labels(task)
         self.siblings = [Labels(sibling) for sibling in siblings]
+        self.rescued = False  # the expert drives in the policy's place, for now
+        self.in_a_row = 0  # steps at which the two disagreed (while rescued: agreed)
+
+    def driven(self, chosen: np.ndarray, expert: np.ndarray, patience: int | None) -> np.ndarray:
+        """The action to execute in an episode that the policy drives, under a `patience`."""
+        if patience is None:
+            return chosen
+        agree = bool(np.allclose(chosen, expert, atol=0.1))
+        self.in_a_row = self.in_a_row + 1 if agree == self.rescued else 0
+        if self.in_a_row >= patience:
+            self.rescued, self.in_a_row = not self.rescued, 0
+        return expert if self.rescued else chosen
 
     @classmethod
     def start(

@@ -7,8 +7,10 @@ independent of the number of slots (tests/agents/test_vla_policy.py holds it).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,11 @@ from pilotage.agents.vla.cache import CACHE_ARGUMENT, RowCache
 from pilotage.agents.vla.conditions import AgentCondition
 from pilotage.agents.vla.model import VLAModel
 from pilotage.agents.vla.reading import TokenReader
+from pilotage.agents.vla.sensors import PERIODS_S, Sensor, make_sensor
 from pilotage.episodes.types import Condition, Json, Observations, Seeds, Task
 from pilotage.steering import tokens as groups
 from pilotage.steering.artefacts import model_digest
+from pilotage.steering.feedback import Controller
 from pilotage.steering.steerer import Steerer
 
 MAX_DEPTH_M = 10.0
@@ -125,6 +129,10 @@ class VLAAgent:
         self._last_token = torch.full((n_rows,), self.model.tokenizer.pad_id, device=self.device)
         self._slot_condition = [AgentCondition("baseline")] * n_rows
         self._said: list[list[str]] = [[] for _ in range(n_rows)]
+        for condition in self._conditions.values():
+            if condition.feedback is not None:  # an unknown quantity is refused before any episode
+                make_sensor(c.world, condition.feedback.quantity)
+        self._feedback: list[_Feedback | None] = [None] * n_rows
 
     def reset_slot(self, slot: int, task: Task, condition: Condition, seeds: Seeds) -> None:
         del seeds  # greedy decoding draws nothing
@@ -140,6 +148,12 @@ class VLAAgent:
             self._steerer.set_row(slot, resolved.interventions)
         if self._reader is not None:
             self._reader.set_row(slot, condition.name)
+        setpoint = resolved.feedback
+        self._feedback[slot] = None
+        if setpoint is not None:
+            world = self.config.world
+            controller = Controller(setpoint, PERIODS_S[world])
+            self._feedback[slot] = _Feedback(make_sensor(world, setpoint.quantity), controller)
 
     def _read_instruction(self, slot: int, text: str) -> None:
         edited = self._slot_condition[slot].edit_instruction(text)
@@ -154,6 +168,7 @@ class VLAAgent:
         for slot in np.flatnonzero(active):
             if observations["instruction"][slot] != self._text[slot]:
                 self._read_instruction(int(slot), observations["instruction"][slot])
+        self._control(observations, active)
         rows = self.rows_per_forward
         bins = np.zeros((self._n_slots, self.codec.n_tokens), dtype=np.int64)
         for group in range(len(self._caches)):
@@ -166,13 +181,35 @@ class VLAAgent:
                 bins[first : first + n_real] = chosen[:n_real].cpu().numpy()
         return self._finish_act(bins, active)
 
+    def _control(self, observations: Observations, active: np.ndarray) -> None:
+        """Let every controller measure, and set the coefficients of its row."""
+        held = [int(s) for s in np.flatnonzero(active) if self._feedback[s] is not None]
+        if not held:
+            return
+        proprio = proprio_of(observations, self.config.proprio_keys)
+        for slot in held:
+            feedback = self._feedback[slot]
+            assert feedback is not None
+            multiplier = feedback.step(proprio[slot])
+            for k, edit in enumerate(self._slot_condition[slot].interventions):
+                assert self._steerer is not None
+                self._steerer.set_coefficient(slot, k, multiplier * edit.coefficient)
+
     def _finish_act(self, bins: np.ndarray, active: np.ndarray) -> np.ndarray:
         actions = self.codec.decode(bins)
         for slot in np.flatnonzero(active):
-            actions[slot] = self._slot_condition[slot].edit_action(actions[slot])
+            feedback = self._feedback[slot]
+            actions[slot] = self._slot_condition[slot].edit_action(
+                actions[slot], None if feedback is None else feedback.multiplier
+            )
         self._trace = {"action_bins": bins.astype(np.int16)}
         if self._steerer is not None:
             self._trace["dose"] = self._steerer.last_dose()[: self._n_slots]
+        if any(c.feedback is not None for c in self._conditions.values()):
+            self._trace["multiplier"] = np.array(
+                [np.nan if f is None else f.multiplier for f in self._feedback[: self._n_slots]],
+                dtype=np.float32,
+            )
         if self._reader is not None:
             self._trace |= self._reader.trace(self._n_slots)
         return actions
@@ -348,6 +385,9 @@ class VLAAgent:
         told: dict[str, Any] = {"narration": list(self._said[slot])} if self.narrate else {}
         if self._reader is not None:
             told["reading"] = self._reader.receipt(slot, self.spell)
+        feedback = self._feedback[slot]
+        if feedback is not None:
+            told["feedback"] = feedback.controller.receipt()
         if self._steerer is None or not self._slot_condition[slot].interventions:
             return told
         receipt = self._steerer.receipt(slot)
@@ -366,6 +406,19 @@ class VLAAgent:
         if self._steerer is not None:
             self._steerer.close()
             self._steerer = None
+
+
+@dataclass
+class _Feedback:
+    """The sensor and the controller of one slot's episode."""
+
+    sensor: Sensor
+    controller: Controller
+    multiplier: float = math.nan  # of this step
+
+    def step(self, proprio: np.ndarray) -> float:
+        self.multiplier = self.controller.step(self.sensor.measure(proprio))
+        return self.multiplier
 
 
 def image_of(observations: Observations, key: str, with_depth: bool) -> np.ndarray:

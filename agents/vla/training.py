@@ -32,7 +32,7 @@ class TrainConfig:
     instruction_weight: float = 0.05
     aux_weight: float = 1.0
     pointing_weight: float = 4.0
-    label_blur_bins: float = 1.5  # standard deviation of the soft action labels; 0 = one-hot
+    label_blur_bins: float = 4.0  # standard deviation of the soft action labels; 0 = one-hot
     ema: float = 0.998
     bfloat16: bool = False  # without matrix units for it (AMX), bfloat16 is slower on a CPU
     seed: int = 0
@@ -139,7 +139,8 @@ class Trainer:
             betas=(0.9, 0.98),
         )
         self.restart_average()
-        offsets = torch.arange(-4, 5)
+        reach = math.ceil(2.5 * train.label_blur_bins)
+        offsets = torch.arange(-reach, reach + 1)
         if train.label_blur_bins > 0 and not model.config.n_discrete:
             kernel = torch.exp(-0.5 * (offsets / train.label_blur_bins) ** 2)
         else:

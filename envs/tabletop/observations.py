@@ -7,14 +7,13 @@ import string
 import numpy as np
 from gymnasium import spaces
 
+from pilotage.envs.tabletop.layout import EE_CENTRE, EE_RANGE
 from pilotage.envs.tabletop.physics import TabletopState
 
 PROPRIO_SIZE = 7
 ACTION_SIZE = 7
 MAX_INSTRUCTION = 200
-# Centre and half range of the end effector's position, metres.
-EE_CENTRE = np.array([0.50, 0.0, 0.25])
-EE_RANGE = np.array([0.25, 0.35, 0.25])
+_CENTRE, _RANGE = np.array(EE_CENTRE), np.array(EE_RANGE)
 MAX_WIDTH = 0.08
 
 
@@ -24,7 +23,7 @@ def proprio(state: TabletopState) -> np.ndarray:
     0..2 end effector position, (p - EE_CENTRE) / EE_RANGE; 3, 4 sine and cosine of the hand's yaw;
     5 gripper width, -1 closed and +1 wide open (8 cm); 6 last gripper command, +1 open, -1 close.
     """
-    place = (state.ee_position - EE_CENTRE) / EE_RANGE
+    place = (state.ee_position - _CENTRE) / _RANGE
     width = 2.0 * state.gripper_width / MAX_WIDTH - 1.0
     turn = (np.sin(state.ee_yaw), np.cos(state.ee_yaw))
     return np.array([*place, *turn, width, state.gripper_command], dtype=np.float32)

@@ -31,13 +31,17 @@ CLIMB_RANGE = 0.03  # metres below its height at which the hand only climbs
 SIDE_REACH = 0.13  # metres to the side of the object
 TRAVEL_Z = 0.17  # height of the hand on its way to push
 GRASP_XY, GRASP_Z, GRASP_YAW = 0.012, 0.011, 0.30  # where closing begins
+TURN_TIP, TURN_RIM = 0.20, 0.50  # rad to turn at which it may be down, and must be up
+TURN_HEIGHT = 0.07  # of the hand above the object while it turns
+YAW_LIMIT = 1.3  # rad, of the hand
 CLOSING_XY, CLOSING_Z = 0.020, 0.016  # where closing, once begun, goes on
 MIN_GRASP_Z = 0.018
 PUSH_Z = 0.022  # height of the hand that pushes
 PUSH_BELOW = 0.016  # it is low enough when at most this far above
-PUSH_ASIDE = 0.014  # and this close to the line through object and zone
+PUSH_TIP, PUSH_RIM = 0.010, 0.040  # metres beside the line through object and zone: it goes on
+# at full speed; it must leave the table
 FINGER_RADIUS = 0.012
-RUN_UP = 0.022  # gap to the object before the push begins
+RUN_UP = 0.030  # gap to the object before the push begins
 BRAKE_RANGE = 0.05  # metres before a delicate target where the cap starts to shrink
 BRAKE_SHARE = 0.5  # of the cap, left at such a target
 SPOT_XY, RELEASE_Z = 0.020, 0.010  # a carried object over its spot; low enough to let go
@@ -168,13 +172,16 @@ def _down_a_cone(
 
 
 def _grasp_yaw(state: TabletopState, task: Task, index: int) -> float:
-    """The hand yaw nearest to 0 that fits the object's sides."""
+    """The yaw nearest to the hand's that fits the object's sides, of those it can have."""
     shape = task.scene["objects"][index]["shape"]
     if shape in ("ball", "cylinder"):
         return 0.0
     yaw = _yaw_of(state.object_quaternions[index])
     period = math.pi / 2 if shape == "cube" else math.pi
-    return float((yaw + period / 2) % period - period / 2)
+    nearest = state.ee_yaw + math.remainder(yaw - state.ee_yaw, period)
+    if abs(nearest) > YAW_LIMIT:
+        nearest = math.remainder(yaw, period)
+    return float(nearest)
 
 
 def _pick(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
@@ -185,7 +192,8 @@ def _pick(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
     grasp = np.array([at[0], at[1], max(MIN_GRASP_Z, float(at[2]))])
     off = state.ee_position - grasp
     apart = math.hypot(off[0], off[1])
-    turned = abs(state.ee_yaw - yaw) < GRASP_YAW
+    turn = abs(state.ee_yaw - yaw)
+    turned = turn < GRASP_YAW
     near = float(np.linalg.norm(off))
     missed = state.gripper_command < 0 and state.gripper_width < 0.02
     closing = state.gripper_command < 0 and not missed
@@ -198,7 +206,7 @@ def _pick(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
         waypoint = _via_side(state, hover, manner["side"])
         if waypoint is not hover:
             return Move(waypoint, 1.0, "move", near, yaw)
-    lowest = 0.0 if turned else 0.07
+    lowest = TURN_HEIGHT * float(np.clip((turn - TURN_TIP) / (TURN_RIM - TURN_TIP), 0.0, 1.0))
     if not is_open and off[2] > 0.03:
         lowest = max(lowest, min(HOVER, float(off[2])))  # open first
     down = _down_a_cone(state, grasp, HOVER, lowest=lowest)
@@ -284,14 +292,15 @@ def _push(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
     near = float(np.hypot(*off))
     height = float(state.ee_position[2]) - PUSH_Z
     contact = _extent(state, task, index, ahead) + FINGER_RADIUS
-    is_behind = along < -(contact - 0.008)
-    if is_behind and height < PUSH_BELOW and aside < PUSH_ASIDE + 0.2 * max(0.0, -along - contact):
-        # Aim past the object along the line to the zone, and steer back onto that line.
-        goal = at + ahead * (max(0.03, remaining) - 0.02) - 2.0 * lateral
-        return Move(np.array([*goal, PUSH_Z]), -1.0, "push it", near=near, brake=remaining < 0.08)
-    if is_behind and height < 0.03 and aside < 0.04 and -along < contact + 3 * RUN_UP:
-        goal = at + ahead * min(along, -contact - 0.008)
-        return Move(np.array([*goal, PUSH_Z]), -1.0, "move", near=near, brake=True)
+    is_behind = along < -0.6 * contact  # a brick turns while it is pushed, so not to the millimetre
+    if is_behind and height < PUSH_BELOW and aside < PUSH_RIM and -along < contact + 3 * RUN_UP:
+        # Aim past the object along the line to the zone, and steer back onto that line first.
+        share = float(np.clip((PUSH_RIM - aside) / (PUSH_RIM - PUSH_TIP), 0.0, 1.0))
+        onward = share * (max(0.03, remaining) - 0.02 - along)
+        goal = state.ee_position[:2] + onward * ahead - 3.0 * lateral
+        touches = aside < PUSH_TIP and -along < contact + 0.008
+        verb = "push it" if touches else "move"
+        return Move(np.array([*goal, PUSH_Z]), -1.0, verb, near=near, brake=remaining < 0.08)
     behind = at - (contact + RUN_UP) * ahead
     apart = float(np.hypot(*(state.ee_position[:2] - behind)))
     if apart > CONE_RIM or state.ee_position[2] > TRAVEL_Z + 0.03:

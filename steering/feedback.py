@@ -1,0 +1,126 @@
+"""Feedback: hold a measured quantity at a commanded value by the coefficient of a steering edit.
+
+A constant coefficient says how hard to push; what comes of it depends on the scene and on the phase
+of the task. A controller measures the quantity at every env step and sets a multiplier of the
+edit's coefficients, so that the command is in the quantity's own units. It is a PID in discrete
+time (after CTRL-STEER, arXiv:2606.00269, which drives clamped neurons so); with the relative error
+e = (target - measured) / target:
+
+    multiplier = clip(kp e + I - kd (measured - measured before) / (target dt), low, high)
+    I <- clip(I + ki e dt, low, high)      (clamped, so that it does not wind up at a bound)
+
+The derivative is of the measurement, so a change of the command gives no kick.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Setpoint:
+    """What to hold, and how hard to try.
+
+    quantity: the name of a sensor. target: in the sensor's unit, > 0. kp, ki (1/s), kd (s): gains
+    on the relative error. low, high: bounds of the multiplier; start: its value at the first step,
+    before anything was measured.
+    """
+
+    quantity: str
+    target: float
+    kp: float = 0.5
+    ki: float = 5.0
+    kd: float = 0.0
+    low: float = 0.0
+    high: float = 2.0
+    start: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("target", "kp", "ki", "kd", "low", "high", "start"):
+            value = float(getattr(self, name))
+            object.__setattr__(self, name, value)
+            if not math.isfinite(value):
+                raise ValueError(f"feedback on {self.quantity}: {name} is {value}")
+        if self.target <= 0:
+            raise ValueError(f"feedback on {self.quantity}: target must be > 0, got {self.target}")
+        if min(self.kp, self.ki, self.kd) < 0:
+            raise ValueError(
+                f"feedback on {self.quantity}: gains must be >= 0, got kp {self.kp}, ki {self.ki}, "
+                f"kd {self.kd}; a quantity that falls as the coefficient grows needs the opposite "
+                "vector"
+            )
+        if not self.low <= self.start <= self.high or self.low == self.high:
+            raise ValueError(
+                f"feedback on {self.quantity}: need low <= start <= high and low < high, got "
+                f"{self.low}, {self.start}, {self.high}"
+            )
+
+    def to_spec(self) -> dict[str, Any]:
+        """JSON, all fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Setpoint:
+        """The inverse of `to_spec`; fields with a default may be left out.
+
+        Raises ValueError for unknown or missing fields and values out of range.
+        """
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(spec) - set(known))
+        missing = [name for name in ("quantity", "target") if name not in spec]
+        if unknown or missing:
+            raise ValueError(
+                f"feedback spec: unknown fields {unknown}, missing {missing}; "
+                f"there are: {', '.join(known)}"
+            )
+        return cls(**spec)
+
+
+class Controller:
+    """The PID of one episode. Deterministic: the same measurements give the same multipliers."""
+
+    def __init__(self, setpoint: Setpoint, dt: float) -> None:
+        """dt: seconds between measurements."""
+        self.setpoint, self.dt = setpoint, dt
+        self._integral = setpoint.start
+        self._before: float | None = None
+        self.measured: list[float] = []
+        self.multipliers: list[float] = []
+
+    def step(self, measured: float | None) -> float:
+        """The multiplier for this env step. measured: None while there is nothing to measure yet.
+
+        Raises ValueError for a measurement that is not finite.
+        """
+        s = self.setpoint
+        if measured is None:
+            self.multipliers.append(s.start)
+            return s.start
+        if not math.isfinite(measured):
+            raise ValueError(f"feedback on {s.quantity}: the sensor says {measured}")
+        error = (s.target - measured) / s.target
+        rise = 0.0 if self._before is None else (measured - self._before) / (s.target * self.dt)
+        self._integral = min(max(self._integral + s.ki * error * self.dt, s.low), s.high)
+        wanted = s.kp * error + self._integral - s.kd * rise
+        multiplier = min(max(wanted, s.low), s.high)
+        self._before = measured
+        self.measured.append(measured)
+        self.multipliers.append(multiplier)
+        return multiplier
+
+    def receipt(self) -> dict[str, Any]:
+        """JSON: the command, what was measured, and how long the multiplier was at a bound."""
+        s = self.setpoint
+        at_bound = [m in (s.low, s.high) for m in self.multipliers]
+        return {
+            **s.to_spec(),
+            "n_measured": len(self.measured),
+            "mean_measured": float(np.mean(self.measured)) if self.measured else None,
+            "mean_multiplier": float(np.mean(self.multipliers)) if self.multipliers else None,
+            "share_at_bound": float(np.mean(at_bound)) if at_bound else None,
+        }
