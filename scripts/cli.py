@@ -128,10 +128,15 @@ def vector(
     negative: Annotated[str, typer.Option("--to", help="Words on the other side.")] = "",
     agent: AgentName = "nano",
     env: Env = "tabletop",
-    method: Annotated[str, typer.Option(help="mean-difference.")] = "mean-difference",
+    method: Annotated[
+        str, typer.Option(help="mean-difference, pca, pca-centred or reading.")
+    ] = "mean-difference",
     layer: Annotated[int, typer.Option(min=0, help="Residual stream after this block.")] = 1,
     episodes: Annotated[int, typer.Option(min=1, help="Train episodes to look at.")] = 48,
     pairs: Annotated[int, typer.Option(min=2, help="Paired observations.")] = 512,
+    shuffle: Annotated[
+        int | None, typer.Option(help="A control: exchange the sides of a random half (seed).")
+    ] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -148,6 +153,7 @@ def vector(
         out=out,
         episodes=episodes,
         pairs=pairs,
+        shuffle=shuffle,
         seed=seed,
         quiet=quiet,
     )
@@ -245,6 +251,44 @@ def bench_hold(
         families=[f.strip() for f in families.split(",") if f.strip()],
         concept=concept,
         targets=[float(t) for t in targets.split(",")],
+        out=out,
+        slots=slots,
+        seed=seed,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+@bench_app.command("methods")
+def bench_methods(
+    agent: AgentName = "nano",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    episodes: Annotated[int, typer.Option(min=1)] = 40,
+    families: Annotated[str, typer.Option(help="Comma-separated.")] = "reach",
+    concept: Annotated[str, typer.Option(help="fast or slow.")] = "fast",
+    layer: Annotated[int, typer.Option(min=0, help="Residual stream after this block.")] = 0,
+    dose: Annotated[
+        float, typer.Option(help="Norm of every vector, over the mean difference's.")
+    ] = 1.75,
+    pairs: Annotated[int, typer.Option(min=2, help="Paired observations.")] = 512,
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/bench-methods"),
+    slots: Slots = 16,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ways to find a steering vector, fitted to the same pairs and played at the same norm."""
+    from pilotage.scripts.cmd_bench_methods import methods
+
+    methods(
+        agent=agent,
+        split=split,
+        episodes=episodes,
+        families=[f.strip() for f in families.split(",") if f.strip()],
+        concept=concept,
+        layer=layer,
+        dose=dose,
+        pairs=pairs,
         out=out,
         slots=slots,
         seed=seed,

@@ -92,10 +92,13 @@ def steering(
     return rows
 
 
-def table(records: Sequence[EpisodeRecord], names: Sequence[str]) -> list[dict[str, Any]]:
+def table(
+    records: Sequence[EpisodeRecord], names: Sequence[str], *, prompt: str | None = None
+) -> list[dict[str, Any]]:
     """One row a condition, over the tasks that no condition lost to an error.
 
-    share: of the prompt's effect on mean speed. success_kept: success over the baseline's.
+    share: of the prompt's effect on mean speed; prompt: the condition that says it in words, by
+    default the one of the row's concept. success_kept: success over the baseline's.
     """
     by = {(r.condition, r.task.task_id): r for r in records}
     ids = list(dict.fromkeys(r.task.task_id for r in records))
@@ -122,9 +125,9 @@ def table(records: Sequence[EpisodeRecord], names: Sequence[str]) -> list[dict[s
             "share": "",
             "dose": "",
         }
-        prompt = f"{concept}:prompt"
-        if name != "baseline" and prompt in speeds:
-            share, low, high = share_of_prompt(speeds, name, prompt)
+        in_words = f"{concept}:prompt" if prompt is None else prompt
+        if name != "baseline" and in_words in speeds:
+            share, low, high = share_of_prompt(speeds, name, in_words)
             row["share"] = f"{share:+.3f} ({low:+.3f}, {high:+.3f})"
         doses = [float(np.mean(r.agent_trace["dose"])) for r in group if "dose" in r.agent_trace]
         if doses and any(doses):

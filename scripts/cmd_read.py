@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pilotage.episodes.names import unknown
 from pilotage.scripts.opening import load_vla
-
-METHODS = ("mean-difference",)
 
 CONCEPTS = {
     "slow": ["slowly", "slow", "leisurely"],
@@ -103,15 +102,17 @@ def vector(
     out: Path,
     episodes: int,
     pairs: int,
+    shuffle: int | None,
     seed: int,
     quiet: bool,
 ) -> None:
     """See `pilotage vector --help`."""
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
+    from pilotage.steering.methods import METHODS, shuffled
     from pilotage.steering.vectors import save_vector
 
-    made = mean_difference_vectors(
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    found = paired_sides(
         agent=agent,
         env=env,
         positive=positive,
@@ -122,11 +123,42 @@ def vector(
         seed=seed,
         quiet=quiet,
     )
-    save_vector(made[layer], out)
-    print(f"{out}: {made[layer].site}, norm {made[layer].norm:.4f}, {pairs} pairs")
+    sides = found.sides[layer]
+    if shuffle is not None:
+        sides = shuffled(*sides, shuffle)
+        found.source["shuffled_labels"] = shuffle
+    made = found.fit(METHODS[method], layer, sides)
+    save_vector(made, out)
+    print(f"{out}: {made.site}, {method}, norm {made.norm:.4f}, {pairs} pairs")
 
 
-def mean_difference_vectors(
+@dataclass
+class PairedSides:
+    """Paired activations of an agent by layer, and where they come from."""
+
+    sides: dict[int, tuple[Any, Any]]  # layer -> positive, negative float32 [n, d]
+    model_digest: str
+    source: dict[str, Any]
+
+    def fit(self, method: Any, layer: int, sides: tuple[Any, Any] | None = None) -> Any:
+        """The steering vector of a method at a layer."""
+        return method(
+            *(self.sides[layer] if sides is None else sides),
+            site=f"layers.{layer}.resid:out",
+            model_digest=self.model_digest,
+            source=self.source,
+        )
+
+
+def mean_difference_vectors(**options: Any) -> dict[int, Any]:
+    """A mean-difference vector a layer; options as in `paired_sides`."""
+    from pilotage.steering.vectors import mean_difference
+
+    found = paired_sides(**options)
+    return {layer: found.fit(mean_difference, layer) for layer in found.sides}
+
+
+def paired_sides(
     *,
     agent: str,
     env: str,
@@ -137,15 +169,14 @@ def mean_difference_vectors(
     pairs: int = 512,
     seed: int = 0,
     quiet: bool = True,
-) -> dict[int, Any]:
-    """A steering vector a layer: the residual under the instruction with `positive` behind it minus
-    with `negative`, on plain train tasks that the expert plays."""
+) -> PairedSides:
+    """By layer, the residual under the instruction with `positive` behind it and with `negative`,
+    at the tokens that lead to actions, on plain train tasks that the expert plays."""
     from pilotage.agents.vla.activations import paired_activations
     from pilotage.agents.vla.demos import Driver, collect
     from pilotage.scripts.opening import make_tasks, progress_bar
     from pilotage.scripts.worlds import training_world
     from pilotage.steering.artefacts import model_digest
-    from pilotage.steering.vectors import mean_difference
 
     vla = load_vla(agent, env)
     for text in (positive, negative):
@@ -190,7 +221,4 @@ def mean_difference_vectors(
         "seed": seed,
         "split": "train",
     }
-    return {
-        layer: mean_difference(*found[site], site=site, model_digest=digest, source=source)
-        for layer, site in sites.items()
-    }
+    return PairedSides({layer: found[site] for layer, site in sites.items()}, digest, source)

@@ -22,8 +22,9 @@ def play(
     env: str,
     agent: str,
     tasks: Sequence[Task],
-    condition_names: Sequence[str],
     out: Path,
+    condition_names: Sequence[str] = (),
+    conditions: Sequence[Condition] = (),
     n_slots: int = 16,
     seed: int = 0,
     frames: Frames = "all",
@@ -33,14 +34,17 @@ def play(
     quiet: bool = False,
     world_options: dict[str, Any] | None = None,
 ) -> tuple[list[EpisodeRecord], RunFolder]:
-    """Play or resume a run in `out`; the records come without frames (those are on disk)."""
+    """Play or resume a run in `out`; the records come without frames (those are on disk).
+
+    condition_names: as on the command line. conditions: made by the caller, behind those.
+    """
     envs = open_world(env, n_slots, for_agent=agent, **(world_options or {}))
     try:
         policy = load_agent(agent, env, envs, device=device, narrate=narrate)
         if read_tokens:
             _ask_to_read(policy)
         folder = getattr(policy, "folder", None)
-        conditions = [parse_condition(name, folder) for name in condition_names]
+        conditions = [*(parse_condition(name, folder) for name in condition_names), *conditions]
         _check_distinct(conditions)
         manifest = build_manifest(
             policy,

@@ -122,6 +122,19 @@ def mean_difference(
 
     Raises ValueError for unequal shapes, numbers that are not finite, and a difference of zero.
     """
+    check_pairs(positive, negative, site)
+    difference = (positive.double() - negative.double()).mean(0)
+    norm = float(difference.norm())
+    if norm == 0.0:
+        raise ValueError(f"the mean difference at {site} is zero: the two sides are the same")
+    origin = {"n_pairs": len(positive), **(source or {})}
+    return SteeringVector(
+        site, difference / norm, norm, model_digest, "mean_difference arXiv:2312.06681", origin
+    )
+
+
+def check_pairs(positive: torch.Tensor, negative: torch.Tensor, site: str) -> None:
+    """ValueError unless both are finite, of one shape `[n, d]`, n >= 1."""
     if positive.dim() != 2 or positive.shape != negative.shape or len(positive) == 0:
         raise ValueError(
             f"positive {list(positive.shape)} and negative {list(negative.shape)} must be paired "
@@ -131,14 +144,6 @@ def mean_difference(
         if not torch.isfinite(values).all():
             row = int((~torch.isfinite(values)).any(1).nonzero()[0])
             raise ValueError(f"{name} activations at {site}: row {row} is not finite")
-    difference = (positive.double() - negative.double()).mean(0)
-    norm = float(difference.norm())
-    if norm == 0.0:
-        raise ValueError(f"the mean difference at {site} is zero: the two sides are the same")
-    origin = {"n_pairs": len(positive), **(source or {})}
-    return SteeringVector(
-        site, difference / norm, norm, model_digest, "mean_difference arXiv:2312.06681", origin
-    )
 
 
 def save_vector(vector: SteeringVector, path: Path | str) -> None:
