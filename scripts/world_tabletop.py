@@ -23,7 +23,7 @@ SIBLINGS = Siblings(
     draw=draw_sibling,
     label=lambda envs, slot, task: envs.expert_for(slot, task),
 )
-PUSH_RUN = 0.07  # metres from an object's middle to where a push of it begins, about
+PUSH_RUN = 0.08  # metres from an object's middle to where a push of it begins, about
 CAMERAS = {"rgb": "front", "wrist_rgb": "wrist"}
 WORDS = (*layout.COLORS, *layout.SHAPES, "zone", "gripper")
 

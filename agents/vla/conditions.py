@@ -91,6 +91,18 @@ class AgentCondition:
             Setpoint.from_spec(spec["feedback"]) if "feedback" in spec else None,
         )
 
+    @property
+    def changes_over_time(self) -> bool:
+        """Whether what it does to the tokens of the instruction may differ between env steps."""
+        edits = [
+            edit.selector
+            for edit in self.interventions
+            if edit.selector.token_groups is None or "instruction" in edit.selector.token_groups
+        ]
+        return bool(edits) and (
+            self.feedback is not None or any(s.env_steps is not None for s in edits)
+        )
+
     def edit_instruction(self, text: str) -> str:
         return f"{text} {self.prompt_suffix}" if self.prompt_suffix else text
 

@@ -35,6 +35,9 @@ MAX_DEPTH_M = 10.0
 class VLAAgent:
     """Runs a `VLAModel` in every slot, each under its own condition.
 
+    The decoder reads an instruction once an episode, and again where the words change or what
+    steers them does; its keys and values stay in the cache.
+
     folder: where its checkpoint lies; vector files of conditions are looked up from there.
     rows_per_forward: rows of one forward pass; slots are served in groups of that many.
     narrate: after each action it also says what it does; the words go into the record, and nothing
@@ -125,6 +128,8 @@ class VLAAgent:
         )
         self._instruction[:, 0] = self.model.tokenizer.bos_id
         self._text: list[str | None] = [None] * n_rows
+        # Whose instruction the decoder has yet to read (again).
+        self._unread = torch.ones(n_rows, dtype=torch.bool, device=self.device)
         self._step = torch.zeros(n_rows, dtype=torch.long, device=self.device)
         self._last_token = torch.full((n_rows,), self.model.tokenizer.pad_id, device=self.device)
         self._slot_condition = [AgentCondition("baseline")] * n_rows
@@ -161,6 +166,7 @@ class VLAAgent:
         ids = tokenizer.padded(edited, self.config.max_instruction, start_id=tokenizer.bos_id)
         self._instruction[slot] = torch.from_numpy(ids).to(self.device)
         self._text[slot] = text
+        self._unread[slot] = True
 
     @torch.inference_mode()
     def act(self, observations: Observations, active: np.ndarray) -> np.ndarray:
@@ -228,10 +234,13 @@ class VLAAgent:
         block = c.max_instruction + step * c.block_size  # logical position of the block's start
         if c.memory_steps == 1:
             block = torch.full_like(block, c.max_instruction)
-            self._caches[group].order[live] = -1
-        fresh = live & ((step == 0) if c.memory_steps > 1 else live)
+            self._caches[group].order[live, c.max_instruction :] = -1
+        fresh = live & self._unread[span]
         if fresh.any():
+            self._caches[group].order[fresh, : c.max_instruction] = -1
             self._feed_instruction(group, span, fresh)
+            changes = [c.changes_over_time for c in self._slot_condition[span]]
+            self._unread[span] &= ~fresh | torch.tensor(changes, device=self.device)
         # The block: the action before (its last token was never fed), images, proprioception.
         before = self.model.embed_ids(self._last_token[span])[:, None]
         states = torch.cat([before, seen], dim=1)

@@ -26,10 +26,8 @@ GAIN = 0.9  # share of the remaining way per step, before the cap
 GENTLE_FACTOR = 0.45  # of the speed cap, near the object or the table
 GENTLE_RANGE = 0.09  # metres
 HOVER = 0.11  # height of the hand above the object before it goes down
-CONE_TIP, CONE_RIM = 0.012, 0.055  # metres to the side at which it may be down, and must be up
-CLIMB_RANGE = 0.03  # metres below its height at which the hand only climbs
 SIDE_REACH = 0.13  # metres to the side of the object
-TRAVEL_Z = 0.17  # height of the hand on its way to push
+TRAVEL_Z = 0.13  # height of the hand on its way to push
 GRASP_XY, GRASP_Z, GRASP_YAW = 0.012, 0.011, 0.30  # where closing begins
 TURN_TIP, TURN_RIM = 0.20, 0.50  # rad to turn at which it may be down, and must be up
 TURN_HEIGHT = 0.07  # of the hand above the object while it turns
@@ -41,10 +39,25 @@ PUSH_BELOW = 0.016  # it is low enough when at most this far above
 PUSH_TIP, PUSH_RIM = 0.010, 0.040  # metres beside the line through object and zone: it goes on
 # at full speed; it must leave the table
 FINGER_RADIUS = 0.012
-RUN_UP = 0.030  # gap to the object before the push begins
+RUN_UP = 0.040  # gap to the object before the push begins
 BRAKE_RANGE = 0.05  # metres before a delicate target where the cap starts to shrink
 BRAKE_SHARE = 0.5  # of the cap, left at such a target
-SPOT_XY, RELEASE_Z = 0.020, 0.010  # a carried object over its spot; low enough to let go
+SPOT_XY, RELEASE_Z = 0.028, 0.010  # a carried object over its spot; low enough to let go
+
+
+@dataclass(frozen=True)
+class Cone:
+    """How to come down on a place: metres to the side at which the hand may be down (tip) and must
+    be up (rim), and how far below its height it only climbs."""
+
+    tip: float
+    rim: float
+    climb: float
+
+
+GRASP_CONE = Cone(0.012, 0.055, 0.03)
+SPOT_CONE = Cone(0.020, 0.090, 0.06)  # a place on the table is hit less exactly than an object
+PUSH_CONE = Cone(0.025, 0.090, 0.06)
 
 
 @dataclass(frozen=True)
@@ -150,7 +163,7 @@ def _reach(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
 
 
 def _down_a_cone(
-    state: TabletopState, point: np.ndarray, rise: float, *, lowest: float = 0.0
+    state: TabletopState, point: np.ndarray, rise: float, cone: Cone, *, lowest: float = 0.0
 ) -> np.ndarray:
     """Where to go in order to come down on `point` [3] from `rise` metres above it.
 
@@ -161,10 +174,10 @@ def _down_a_cone(
     """
     way = point[:2] - state.ee_position[:2]
     apart = float(np.hypot(*way))
-    height = rise * float(np.clip((apart - CONE_TIP) / (CONE_RIM - CONE_TIP), 0.0, 1.0))
+    height = rise * float(np.clip((apart - cone.tip) / (cone.rim - cone.tip), 0.0, 1.0))
     z = float(point[2]) + max(height, lowest)
     below = z - float(state.ee_position[2])
-    share = float(np.clip(1.0 - below / CLIMB_RANGE, 0.0, 1.0))
+    share = float(np.clip(1.0 - below / cone.climb, 0.0, 1.0))
     return np.array([*(state.ee_position[:2] + share * way), z])
 
 
@@ -201,7 +214,7 @@ def _pick(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
     if apart < reach_xy and abs(off[2]) < reach_z and (turned or closing):
         return Move(grasp, 1.0 if missed else -1.0, "grasp", near, yaw, brake=True)
     is_open = state.gripper_command > 0 and state.gripper_width > 0.07
-    if apart > CONE_RIM or off[2] > HOVER + 0.03:
+    if apart > GRASP_CONE.rim or off[2] > HOVER + 0.03:
         hover = grasp + np.array([0, 0, HOVER])
         waypoint = _via_side(state, hover, manner["side"])
         if waypoint is not hover:
@@ -209,8 +222,8 @@ def _pick(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
     lowest = TURN_HEIGHT * float(np.clip((turn - TURN_TIP) / (TURN_RIM - TURN_TIP), 0.0, 1.0))
     if not is_open and off[2] > 0.03:
         lowest = max(lowest, min(HOVER, float(off[2])))  # open first
-    down = _down_a_cone(state, grasp, HOVER, lowest=lowest)
-    return Move(down, 1.0, "move", near, yaw, brake=apart < CONE_RIM)
+    down = _down_a_cone(state, grasp, HOVER, GRASP_CONE, lowest=lowest)
+    return Move(down, 1.0, "move", near, yaw, brake=apart < GRASP_CONE.rim)
 
 
 def _lift(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
@@ -239,8 +252,8 @@ def _carry(state: TabletopState, task: Task, manner: dict[str, Any], spot: np.nd
     if raised < RELEASE_Z and apart < SPOT_XY:
         return Move(here, 1.0, "carry it", near=0.0, yaw=yaw)
     point = np.array([here[0] + way[0], here[1] + way[1], here[2] - raised + 0.002])
-    goal = _down_a_cone(state, point, height)
-    lowering = apart < CONE_RIM
+    goal = _down_a_cone(state, point, height, SPOT_CONE)
+    lowering = apart < SPOT_CONE.rim
     return Move(goal, -1.0, "carry it", near=raised if lowering else 1.0, yaw=yaw, brake=lowering)
 
 
@@ -293,7 +306,7 @@ def _push(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
     height = float(state.ee_position[2]) - PUSH_Z
     contact = _extent(state, task, index, ahead) + FINGER_RADIUS
     is_behind = along < -0.6 * contact  # a brick turns while it is pushed, so not to the millimetre
-    if is_behind and height < PUSH_BELOW and aside < PUSH_RIM and -along < contact + 3 * RUN_UP:
+    if is_behind and height < PUSH_BELOW and aside < PUSH_RIM and -along < contact + 2.5 * RUN_UP:
         # Aim past the object along the line to the zone, and steer back onto that line first.
         share = float(np.clip((PUSH_RIM - aside) / (PUSH_RIM - PUSH_TIP), 0.0, 1.0))
         onward = share * (max(0.03, remaining) - 0.02 - along)
@@ -303,13 +316,13 @@ def _push(state: TabletopState, task: Task, manner: dict[str, Any]) -> Move:
         return Move(np.array([*goal, PUSH_Z]), -1.0, verb, near=near, brake=remaining < 0.08)
     behind = at - (contact + RUN_UP) * ahead
     apart = float(np.hypot(*(state.ee_position[:2] - behind)))
-    if apart > CONE_RIM or state.ee_position[2] > TRAVEL_Z + 0.03:
+    if apart > PUSH_CONE.rim or state.ee_position[2] > TRAVEL_Z + 0.03:
         travel = np.array([*behind, TRAVEL_Z])
         waypoint = _via_side(state, travel, manner["side"])
         if waypoint is not travel and state.ee_position[2] > 0.11:
             return Move(waypoint, -1.0, "move", near=near)
-    down = _down_a_cone(state, np.array([*behind, PUSH_Z]), TRAVEL_Z - PUSH_Z)
-    return Move(down, -1.0, "move", near=near, brake=apart < CONE_RIM)
+    down = _down_a_cone(state, np.array([*behind, PUSH_Z]), TRAVEL_Z - PUSH_Z, PUSH_CONE)
+    return Move(down, -1.0, "move", near=near, brake=apart < PUSH_CONE.rim)
 
 
 _PLANS = {

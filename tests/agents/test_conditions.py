@@ -91,7 +91,7 @@ def test_unknown_fields_of_a_spec_are_refused() -> None:
         AgentCondition.resolve(Condition("x", {"dose": 1}), tiny_model(tiny_config()).decoder)
 
 
-def _play(folder: Path, names: list[str], texts: list[str], seed: int = 0):
+def _play(folder: Path, names: list[str], texts: list[str], seed: int = 0, *, reread: bool = False):
     model = tiny_model(tiny_config(), seed)
     agent = VLAAgent(model, name="tiny", weights_sha256="0" * 64, folder=folder, rows_per_forward=4)
     conditions = [BASELINE if n == "baseline" else parse_condition(n, folder) for n in names]
@@ -100,6 +100,8 @@ def _play(folder: Path, names: list[str], texts: list[str], seed: int = 0):
         agent.reset_slot(slot, tiny_task(slot, texts[slot]), condition, Seeds(0, 0, 0))
     bins, doses = [], []
     for batch in tiny_observations(model.config, texts, n_steps=4):
+        if reread:
+            agent._unread[:] = True
         agent.act(batch, np.ones(len(names), bool))
         trace = agent.step_trace()
         bins.append(trace["action_bins"].astype(np.int64))
@@ -130,11 +132,37 @@ def test_the_receipt_counts_every_token_of_the_episode(folder: Path) -> None:
     _, _, (receipt,) = _play(folder, ["fast"], [TEXTS[1]])
     config = tiny_config()
     n_words = len(TEXTS[1].split()) + 2  # with <bos> and <eos>
-    prefill = 4 * (n_words + config.n_image_tokens + 1)
+    prefill = n_words + 4 * (config.n_image_tokens + 1)  # the words are read once
     decode = 4 * (config.n_action_tokens - 1)
     (entry,) = receipt["interventions"]
     assert entry["edited_tokens"] == entry["planned_tokens"]
     assert entry["edited_tokens"] == {"prefill": prefill, "decode": decode}
+
+
+@pytest.mark.parametrize(
+    ("selector", "feedback", "changes"),
+    [
+        ({}, {}, False),
+        ({"env_steps": [1, 3]}, {}, True),
+        ({"env_steps": [1, 3], "token_groups": ["image", "action"]}, {}, False),
+        ({}, {"feedback": {"quantity": "speed", "target": 8.0}}, True),
+    ],
+)
+def test_words_are_read_again_only_where_what_steers_them_changes(
+    folder: Path, selector: dict, feedback: dict, changes: bool
+) -> None:
+    table = json.loads((folder / "conditions.json").read_text())
+    spec = {**table["fast"]["interventions"][0], "selector": selector}
+    (folder / "conditions.json").write_text(
+        json.dumps({"timed": {"interventions": [spec]}, "fast": table["fast"]})
+    )
+    condition = Condition("timed", {"interventions": [spec], **feedback})
+    decoder = tiny_model(tiny_config()).decoder
+    assert AgentCondition.resolve(condition, decoder, folder).changes_over_time is changes
+    if not feedback:
+        once, _, _ = _play(folder, ["timed", "fast"], [TEXTS[1]] * 2)
+        often, _, _ = _play(folder, ["timed", "fast"], [TEXTS[1]] * 2, reread=True)
+        np.testing.assert_array_equal(once, often)
 
 
 def test_a_vector_of_another_model_is_refused(folder: Path) -> None:

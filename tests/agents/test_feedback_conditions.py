@@ -84,8 +84,13 @@ def test_the_multiplier_scales_what_is_delivered_step_by_step(folder: Path) -> N
     assert multipliers[0] == 0.0
     assert len(np.unique(multipliers)) > 2
     # An addition of a unit direction delivers its coefficient, 8 here, at every edited token.
-    for phase in ("prefill", "decode"):
-        per_step = constant["interventions"][0]["edited_tokens"][phase] / len(traces)
+    # What steers the words changes, so they are read at every step (under a constant: once).
+    config = tiny_config()
+    n_words, n_seen = len(TEXT.split()) + 2, config.n_image_tokens + 1
+    tokens = {"prefill": n_words + n_seen, "decode": config.n_action_tokens - 1}
+    once = constant["interventions"][0]["edited_tokens"]
+    assert once["prefill"] == n_words + len(traces) * n_seen
+    for phase, per_step in tokens.items():
         edit = held["interventions"][0]
         assert edit["edited_tokens"][phase] == per_step * np.count_nonzero(multipliers)
         expected = 8.0 * per_step * multipliers.sum()

@@ -110,6 +110,20 @@ def test_narration_does_not_change_the_actions() -> None:
     assert torch.equal(before, model(window)["action"])
 
 
+def test_new_words_in_an_episode_replace_the_old_ones_whole() -> None:
+    config = tiny_config()
+    model = tiny_model(config)
+    long, short = TEXTS[1], TEXTS[2]
+    observations = tiny_observations(config, [long], n_steps=6)
+    for batch in observations[3:]:
+        batch["instruction"] = (short,)
+    changed = _play(model, observations, [long], [0])[:, 3:]
+    later = _play(model, observations[3:], [short], [0])
+    np.testing.assert_array_equal(changed, later)
+    unchanged = _play(model, tiny_observations(config, [long], n_steps=6), [long], [0])[:, 3:]
+    assert not np.array_equal(changed, unchanged), "the words must matter"
+
+
 @pytest.mark.parametrize("memory_steps", [1, 4])
 def test_a_slot_does_not_depend_on_its_neighbours(memory_steps: int) -> None:
     config = tiny_config(memory_steps=memory_steps)
