@@ -335,6 +335,34 @@ def steer_sweep(
     )
 
 
+@steer_app.command("check")
+def steer_check(
+    condition: Annotated[
+        list[str], typer.Option("--condition", help="A condition or a vector file; repeatable.")
+    ],
+    agent: AgentName = "nano",
+    env: Env = "tabletop",
+    episodes: Annotated[int, typer.Option(min=1, help="Train episodes to look at.")] = 16,
+    steps: Annotated[int, typer.Option(min=2, help="Env steps drawn from them.")] = 256,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Whether an edit stays in the natural range, is mere shrinking, or a few huge dimensions."""
+    from pilotage.scripts.cmd_check import check
+
+    check(
+        agent=agent,
+        env=env,
+        conditions=condition,
+        episodes=episodes,
+        steps=steps,
+        seed=seed,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
 @bench_app.command("manner")
 def bench_manner(
     agent: AgentName = "nano",

@@ -173,33 +173,13 @@ def paired_sides(
     """By layer, the residual under the instruction with `positive` behind it and with `negative`,
     at the tokens that lead to actions, on plain train tasks that the expert plays."""
     from pilotage.agents.vla.activations import paired_activations
-    from pilotage.agents.vla.demos import Driver, collect
-    from pilotage.scripts.opening import make_tasks, progress_bar
-    from pilotage.scripts.worlds import training_world
     from pilotage.steering.artefacts import model_digest
 
     vla = load_vla(agent, env)
     for text in (positive, negative):
         if text:
             vla.model.tokenizer.encode(text)  # unknown words are refused before anything is played
-    world = training_world(env)
-    options: dict[str, Any] = {"manners": "none"} if env == "tabletop" else {}
-    tasks = make_tasks(env, "train", episodes, seed=seed + 77, **options)
-    envs = world.make_envs(8)
-    bar, move = progress_bar(episodes, "episodes", quiet=quiet)
-    try:
-        with bar:
-            demos = collect(
-                envs,
-                tasks,
-                config=vla.config,
-                driver=Driver(max_steps=world.max_collect_steps),
-                aux_targets=world.aux_targets,
-                seed=seed,
-                progress=move,
-            )
-    finally:
-        envs.close()
+    demos = expert_demos(vla, env, episodes, seed=seed, quiet=quiet)
     sites = {layer: f"layers.{layer}.resid:out" for layer in layers}
     found = paired_activations(
         vla.model,
@@ -222,3 +202,29 @@ def paired_sides(
         "split": "train",
     }
     return PairedSides({layer: found[site] for layer, site in sites.items()}, digest, source)
+
+
+def expert_demos(vla: Any, env: str, episodes: int, *, seed: int, quiet: bool) -> list[Any]:
+    """Plain train tasks played by the expert, as demos that `vla` can look at."""
+    from pilotage.agents.vla.demos import Driver, collect
+    from pilotage.scripts.opening import make_tasks, progress_bar
+    from pilotage.scripts.worlds import training_world
+
+    world = training_world(env)
+    options: dict[str, Any] = {"manners": "none"} if env == "tabletop" else {}
+    tasks = make_tasks(env, "train", episodes, seed=seed + 77, **options)
+    envs = world.make_envs(8)
+    bar, move = progress_bar(episodes, "episodes", quiet=quiet)
+    try:
+        with bar:
+            return collect(
+                envs,
+                tasks,
+                config=vla.config,
+                driver=Driver(max_steps=world.max_collect_steps),
+                aux_targets=world.aux_targets,
+                seed=seed,
+                progress=move,
+            )
+    finally:
+        envs.close()

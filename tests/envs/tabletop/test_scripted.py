@@ -94,7 +94,7 @@ def approach_point(state: TabletopState, task: Task) -> np.ndarray:
     if task.family == "lift":
         return target + np.array([0, 0, 0.11])
     way = target[:2] - task.scene["zones"][task.goal["zone"]]["position"]
-    return np.array([*(target[:2] + 0.06 * way / np.linalg.norm(way)), 0.17])
+    return np.array([*(target[:2] + 0.08 * way / np.linalg.norm(way)), 0.13])
 
 
 @pytest.mark.parametrize("family", ["reach", "push", "lift"])
