@@ -123,7 +123,7 @@ def project(
 
 @app.command()
 def vector(
-    out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
+    out: Annotated[Path, typer.Option(help="The .safetensors (or llama.cpp .gguf) file to write.")],
     positive: Annotated[str, typer.Option("--from", help="Words behind the instruction.")],
     negative: Annotated[str, typer.Option("--to", help="Words on the other side.")] = "",
     agent: AgentName = "nano",

@@ -107,6 +107,7 @@ def vector(
     quiet: bool,
 ) -> None:
     """See `pilotage vector --help`."""
+    from pilotage.steering.gguf_files import export_gguf
     from pilotage.steering.methods import METHODS, shuffled
     from pilotage.steering.vectors import save_vector
 
@@ -128,7 +129,10 @@ def vector(
         sides = shuffled(*sides, shuffle)
         found.source["shuffled_labels"] = shuffle
     made = found.fit(METHODS[method], layer, sides)
-    save_vector(made, out)
+    if out.suffix == ".gguf":
+        export_gguf([made], out, model_hint="llama")
+    else:
+        save_vector(made, out)
     print(f"{out}: {made.site}, {method}, norm {made.norm:.4f}, {pairs} pairs")
 
 

@@ -54,6 +54,7 @@ PLAIN_DATA_MODULES = frozenset(
 LAZY = frozenset(
     {
         "av",
+        "gguf",
         "habitat_sim",
         "lerobot",
         "panda_gym",
