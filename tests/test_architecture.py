@@ -46,6 +46,7 @@ PLAIN_DATA_MODULES = frozenset(
         "pilotage.envs.mapf.validation",
         "pilotage.envs.maze.grid",
         "pilotage.envs.pathgraph.alpine",
+        "pilotage.envs.pathgraph.aliased",
         "pilotage.envs.rooms.house",
         "pilotage.envs.tabletop.layout",
     }
