@@ -335,6 +335,36 @@ def steer_sweep(
     )
 
 
+@steer_app.command("patch")
+def steer_patch(
+    positive: Annotated[str, typer.Option("--from", help="Words whose activations are put in.")] = (
+        "quickly"
+    ),
+    negative: Annotated[str, typer.Option("--to", help="Words of the run they go into.")] = (
+        "slowly"
+    ),
+    agent: AgentName = "nano",
+    episodes: Annotated[int, typer.Option(min=1, help="Train episodes to look at.")] = 16,
+    steps: Annotated[int, typer.Option(min=2, help="Env steps drawn from them.")] = 128,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Through which layers and tokens a word reaches the actions (activation patching)."""
+    from pilotage.scripts.cmd_patch import patch
+
+    patch(
+        agent=agent,
+        positive=positive,
+        negative=negative,
+        episodes=episodes,
+        steps=steps,
+        seed=seed,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
 @steer_app.command("check")
 def steer_check(
     condition: Annotated[

@@ -1,0 +1,240 @@
+"""Where in a decoder does a difference live? Activation patching, and its gradient estimate.
+
+A model is run on two inputs that differ in one thing (two instructions that differ in a word). A
+*patch* puts what one side computed at a site, at some tokens, into the run of the other; if the
+output follows, what makes the difference passes there. The effect of a patch is a share of the
+whole difference, 1 where the patched run gives what the other side gives:
+
+    share = (mean of the patched negative run - mean of negative) / (mean of positive - of negative)
+
+Attribution patching (Nanda 2023; AtP, arXiv:2403.00745) estimates all effects from one backward
+pass, as gradient times difference. It is a first-order guess, to be read beside real patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pilotage.steering.captures import capture
+from pilotage.steering.handles import HookHandles
+from pilotage.steering.sites import resolve
+from pilotage.steering.tokens import group_id
+
+# "positive" or "negative" -> one number a row, float `[R]`, of a forward on that side's input.
+Forward = Callable[[str], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The share of the difference that passes a site at a token group. low, high: 95 % interval
+    over rows (bootstrap of the ratio of means); NaN for an estimate."""
+
+    site: str
+    group: str
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Both sides: metrics float64 `[R]`, and activations by site float32 `[R, S, d]`."""
+
+    positive: torch.Tensor
+    negative: torch.Tensor
+    activations: Mapping[str, tuple[torch.Tensor, torch.Tensor]]
+
+    @property
+    def gap(self) -> float:
+        """Mean positive metric less mean negative metric."""
+        return float(self.positive.mean() - self.negative.mean())
+
+
+class Patch:
+    """A context manager: in every forward inside it, the site holds `values` where `mask` says so.
+
+    values float `[R, S, d]`, mask bool `[R, S]`. The site's own place in the forward is the one
+    that `Capture` reads and a Steerer edits.
+    """
+
+    def __init__(
+        self, decoder: nn.Module, site: str, values: torch.Tensor, mask: torch.Tensor
+    ) -> None:
+        self._site = resolve(decoder, site)
+        if values.dim() != 3 or values.shape[:2] != mask.shape or mask.dtype != torch.bool:
+            raise ValueError(
+                f"{site}: values {list(values.shape)} and mask {list(mask.shape)} ({mask.dtype}) "
+                "must be [R, S, d] and bool [R, S]"
+            )
+        if values.shape[2] != self._site.width:
+            raise ValueError(f"{site} is {self._site.width} wide, the values {values.shape[2]}")
+        self._values, self._mask = values, mask[..., None]
+        self._edit = _Edit(decoder, site, self._change)
+
+    def _change(self, value: torch.Tensor) -> torch.Tensor:
+        if value.shape[:2] != self._mask.shape[:2]:
+            raise ValueError(
+                f"{self._site.site}: the forward has {list(value.shape[:2])} tokens, the patch "
+                f"{list(self._mask.shape[:2])}"
+            )
+        return torch.where(self._mask, self._values.to(value) - value, torch.zeros_like(value))
+
+    def __enter__(self) -> Patch:
+        self._edit.attach()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._edit.remove()
+
+
+def both_sides(
+    decoder: nn.Module, forward: Forward, sites: Sequence[str], shape: tuple[int, int]
+) -> Sides:
+    """Run both sides once. shape: `(R, S)` of a forward, the same on both sides.
+
+    Raises ValueError when the two sides do not differ in the metric.
+    """
+    metrics, kept = [], []
+    with torch.no_grad():
+        for side in ("positive", "negative"):
+            with capture(decoder, sites) as seen:
+                metrics.append(forward(side).double())
+                kept.append({site: seen.activations(site).view(*shape, -1) for site in sites})
+    sides = Sides(metrics[0], metrics[1], {s: (kept[0][s], kept[1][s]) for s in sites})
+    if not abs(sides.gap) > 1e-12:
+        raise ValueError(
+            f"the two sides have the same mean metric ({sides.gap:g}): nothing to find"
+        )
+    return sides
+
+
+def patch_effects(
+    decoder: nn.Module,
+    forward: Forward,
+    sides: Sides,
+    token_groups: torch.Tensor,
+    groups: Sequence[str],
+    *,
+    sites: Sequence[str] | None = None,
+    seed: int = 0,
+) -> list[Effect]:
+    """The effect of patching each site at each token group, by one forward each.
+
+    token_groups int8 `[R, S]` (`steering.tokens`), the same on both sides; "all" among `groups`
+    takes every token.
+    """
+    found = []
+    for site in sites or list(sides.activations):
+        for group in groups:
+            mask = _mask(token_groups, group)
+            with torch.no_grad(), Patch(decoder, site, sides.activations[site][0], mask):
+                patched = forward("negative").double()
+            found.append(Effect(site, group, *_share(patched, sides, seed)))
+    return found
+
+
+def attribution(
+    decoder: nn.Module,
+    forward: Forward,
+    sides: Sides,
+    token_groups: torch.Tensor,
+    groups: Sequence[str],
+) -> list[Effect]:
+    """The effects estimated at the negative side: gradient of the metric times the difference of
+    the activations, summed over a group's tokens. One forward and one backward pass."""
+    probes = {site: _Probe(decoder, site) for site in sides.activations}
+    try:
+        for probe in probes.values():
+            probe.edit.attach()
+        with torch.enable_grad():
+            forward("negative").sum().backward()
+    finally:
+        for probe in probes.values():
+            probe.edit.remove()
+    found = []
+    for site, (positive, negative) in sides.activations.items():
+        gradient = probes[site].gradient()
+        along = (gradient * (positive - negative).to(gradient)).sum(-1)  # [R, S]
+        for group in groups:
+            total = float((along * _mask(token_groups, group)).sum(1).double().mean())
+            found.append(Effect(site, group, total / sides.gap, float("nan"), float("nan")))
+    return found
+
+
+class _Edit:
+    """Adds `change(value)` to the value at a site, in every forward while attached."""
+
+    def __init__(
+        self, decoder: nn.Module, site: str, change: Callable[[torch.Tensor], torch.Tensor]
+    ) -> None:
+        self._site, self._change = resolve(decoder, site), change
+        self._handles = HookHandles()
+        self._stream: torch.Tensor | None = None
+
+    def attach(self) -> None:
+        site = self._site
+        if site.adds_stream and site.stream is not None:
+            self._handles.before(site.stream, self._remember)
+        if site.edge == "in":
+            self._handles.before(site.module, self._before)
+        else:
+            self._handles.after(site.module, self._after)
+
+    def remove(self) -> None:
+        self._handles.remove()
+        self._stream = None
+
+    def _remember(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        self._stream = args[0]
+
+    def _before(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (args[0] + self._change(args[0]), *args[1:])
+
+    def _after(self, module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+        stream, self._stream = self._stream, None
+        value = output if stream is None else stream + output
+        return output + self._change(value)
+
+
+class _Probe:
+    """A zero that is added at a site, so that its gradient is that of the site."""
+
+    def __init__(self, decoder: nn.Module, site: str) -> None:
+        self.site, self.zero = site, torch.zeros(())
+        self.edit = _Edit(decoder, site, self._make)
+
+    def _make(self, value: torch.Tensor) -> torch.Tensor:
+        self.zero = torch.zeros_like(value, requires_grad=True)
+        return self.zero
+
+    def gradient(self) -> torch.Tensor:
+        if self.zero.grad is None:
+            raise ValueError(f"the metric does not depend on {self.site}")
+        return self.zero.grad.detach().float().cpu()
+
+
+def _mask(token_groups: torch.Tensor, group: str) -> torch.Tensor:
+    if group == "all":
+        return torch.ones_like(token_groups, dtype=torch.bool)
+    return token_groups == group_id(group)
+
+
+def _share(patched: torch.Tensor, sides: Sides, seed: int) -> tuple[float, float, float]:
+    moved = (patched - sides.negative).cpu().numpy()
+    gap = (sides.positive - sides.negative).cpu().numpy()
+    picks = np.random.default_rng(seed).integers(len(moved), size=(2000, len(moved)))
+    ratios = moved[picks].mean(1) / gap[picks].mean(1)
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return float(moved.mean() / gap.mean()), float(low), float(high)
