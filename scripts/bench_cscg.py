@@ -98,7 +98,7 @@ def try_plans(
     leads, graph = room.transitions(), room.graph()
     arrived, ratios = 0, []
     for _ in range(n):
-        start, goal = (states[i] for i in rng.integers(len(states), size=2))
+        start, goal = (states[i] for i in rng.choice(len(states), size=2, replace=False))
         plan, actions = found.plan(start, goal)
         cell = places[start]
         for action in actions:
@@ -106,8 +106,7 @@ def try_plans(
         if plan.is_solved and cell == places[goal]:
             arrived += 1
             shortest = nx.shortest_path_length(graph, places[start], places[goal])
-            if shortest:
-                ratios.append(len(actions) / shortest)
+            ratios.append(len(actions) / shortest)
     return arrived, float(np.mean(ratios)) if ratios else float("nan")
 
 

@@ -300,7 +300,6 @@ def bench_methods(
 @steer_app.command("sweep")
 def steer_sweep(
     agent: AgentName = "nano",
-    env: Env = "tabletop",
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     episodes: Annotated[int, typer.Option(min=1, help="Tasks; each is played per dose.")] = 40,
     families: Annotated[str, typer.Option(help="Comma-separated; empty: all.")] = "reach",
@@ -320,7 +319,6 @@ def steer_sweep(
 
     sweep(
         agent=agent,
-        env=env,
         split=split,
         episodes=episodes,
         families=[f.strip() for f in families.split(",") if f.strip()],

@@ -56,7 +56,7 @@ def hold(
         frames="none",
         quiet=quiet,
     )
-    rows = [_row(name, records, targets) for name in names]
+    rows = table(records, names, targets)
     (out / "hold.json").write_text(json.dumps(rows, indent=1) + "\n")
     if as_json:
         print(json.dumps(rows, indent=1))
@@ -66,47 +66,72 @@ def hold(
     return rows
 
 
-def held_speed(record: EpisodeRecord) -> tuple[float, float]:
-    """Mean and standard deviation over steps of the hand's speed behind the first `SETTLE_STEPS`,
-    m/s; NaN for an episode that is over by then."""
+def step_speeds(record: EpisodeRecord) -> np.ndarray:
+    """The hand's speed in every env step, float64 `[T]`, m/s, from the world's own trace."""
     path = np.asarray(record.trace["ee_position"], dtype=np.float64)  # [T + 1, 3]
-    speed = np.linalg.norm(np.diff(path, axis=0), axis=1)[SETTLE_STEPS:] / STEP_SECONDS
-    return (float(speed.mean()), float(speed.std())) if len(speed) else (np.nan, np.nan)
+    return np.linalg.norm(np.diff(path, axis=0), axis=1) / STEP_SECONDS
 
 
-def _row(name: str, records: Sequence[EpisodeRecord], targets: Sequence[float]) -> dict[str, Any]:
-    group = [r for r in records if r.condition == name]
-    scored = [r for r in group if not r.end.is_error]
-    base = [r.success for r in records if r.condition == "baseline" and not r.end.is_error]
+def table(
+    records: Sequence[EpisodeRecord], names: Sequence[str], targets: Sequence[float]
+) -> list[dict[str, Any]]:
+    """One row a condition, over the tasks that no condition lost to an error.
+
+    speed_m_s, ripple_m_s: mean and standard deviation over steps, of the `n_held` episodes that
+    outlast the settling.
+    bias, error: of an episode's mean speed against the target, signed and absolute. within_10: the
+    share of episodes whose mean is within 10 % of it; steps_within: the share of single steps.
+    at_bound: of measured steps, those with the multiplier at a bound: near 1 the command was out of
+    reach.
+    """
+    lost = {r.task.task_id for r in records if r.end.is_error}
+    whole = [r for r in records if r.task.task_id not in lost]
+    solved = [float(r.success) for r in whole if r.condition == "baseline"]
+    base = float(np.mean(solved)) if solved else float("nan")
+    rows = []
+    for name in names:
+        target = next((t for t in targets if name.split(":")[1:2] == [f"hold-{t:g}"]), None)
+        errors = sum(r.condition == name and r.end.is_error for r in records)
+        row = _row(name, [r for r in whole if r.condition == name], target, base)
+        rows.append({**row, "n_errors": errors})
+    return rows
+
+
+def _row(
+    name: str, scored: Sequence[EpisodeRecord], target: float | None, base: float
+) -> dict[str, Any]:
     rate = wilson_interval(sum(r.success for r in scored), len(scored))
-    speeds = np.array([held_speed(r) for r in scored]).reshape(-1, 2)
-    ids = [r.task.task_id for r in scored]
-    counted = np.isfinite(speeds[:, 0])
-    target = next((t for t in targets if name.split(":")[1:2] == [f"hold-{t:g}"]), None)
+    steps = [step_speeds(r)[SETTLE_STEPS:] for r in scored]
+    ids = [r.task.task_id for r, s in zip(scored, steps, strict=True) if len(s)]
+    steps = [s for s in steps if len(s)]
+    means = np.array([s.mean() for s in steps])
     row: dict[str, Any] = {
         "condition": name,
         "n": len(scored),
-        "n_errors": len(group) - len(scored),
         "success": f"{rate.estimate:.3f} ({rate.low:.3f}, {rate.high:.3f})",
-        "success_kept": round(rate.estimate / max(float(np.mean(base)), 1e-9), 3),
-        "n_held": int(counted.sum()),
-        "speed_m_s": round(float(speeds[counted, 0].mean()), 4),
-        "ripple_m_s": round(float(speeds[counted, 1].mean()), 4),
+        "success_kept": round(rate.estimate / max(base, 1e-9), 3),
+        "n_held": len(steps),
+        "speed_m_s": round(float(means.mean()), 4) if steps else "",
+        "ripple_m_s": round(float(np.mean([s.std() for s in steps])), 4) if steps else "",
         "bias": "",
         "error": "",
         "within_10": "",
+        "steps_within": "",
         "multiplier": "",
+        "at_bound": "",
         "dose": "",
     }
-    if target is not None and counted.any():
-        off = speeds[counted, 0] / target - 1
-        clusters = [i for i, use in zip(ids, counted, strict=True) if use]
+    if target is not None and steps:
+        off = means / target - 1
         for key, values in (("bias", off), ("error", np.abs(off))):
-            span = paired_bootstrap(values, clusters=clusters)
+            span = paired_bootstrap(values, clusters=ids)
             row[key] = f"{100 * span.estimate:+.1f} % ({100 * span.low:.1f}, {100 * span.high:.1f})"
         row["within_10"] = round(float(np.mean(np.abs(off) <= WITHIN)), 3)
-        factors = [np.nanmean(r.agent_trace["multiplier"]) for r in scored]
-        row["multiplier"] = round(float(np.mean(factors)), 3)
+        near = [np.mean(np.abs(s / target - 1) <= WITHIN) for s in steps]
+        row["steps_within"] = round(float(np.mean(near)), 3)
+        held = [r.receipt["feedback"] for r in scored if r.receipt["feedback"]["n_measured"]]
+        row["multiplier"] = round(float(np.mean([h["mean_multiplier"] for h in held])), 3)
+        row["at_bound"] = round(float(np.mean([h["share_at_bound"] for h in held])), 3)
     doses = [float(np.mean(r.agent_trace["dose"])) for r in scored if "dose" in r.agent_trace]
     if any(doses):
         row["dose"] = f"{np.mean(doses):.3f}"

@@ -48,7 +48,8 @@ def methods(
     folder = out / "vectors"
     folder.mkdir(parents=True, exist_ok=True)
     for name, vector in vectors.items():
-        path = folder / f"{name.replace(' ', '-')}.safetensors"
+        # Named by digest: another run's vectors stay what they are.
+        path = folder / f"{name.replace(' ', '-')}-{vector.digest[:8]}.safetensors"
         save_vector(vector, path)
         conditions.append(Condition(name, {"interventions": [_spec(vector, path, coefficient)]}))
     random = {**conditions[2].spec, "random_matched_seed": seed}

@@ -39,6 +39,11 @@ def check(
     if idle := [c.name for c in resolved if not c.interventions]:
         raise ValueError(f"{', '.join(idle)}: no activations are edited, nothing to check")
     # Other episodes than a vector of the same seed was fitted to.
+    if fed := [c.name for c in resolved if c.feedback is not None]:
+        raise ValueError(
+            f"{', '.join(fed)}: what a controller delivers depends on the episode; check a "
+            "constant dose, such as fast@1.5"
+        )
     demos = expert_demos(vla, env, episodes, seed=seed + 1, quiet=quiet)
     rows = []
     for condition in resolved:
@@ -82,7 +87,10 @@ def _own_flags(here: Sequence[Intervention], natural: Any, decoder: Any) -> list
         if edit.kind == "clamp" and edit.neurons is not None:
             beyond = neurons_outside(natural, edit.neurons.tolist(), edit.coefficient)
             if beyond > 0:
-                found.append(f"{beyond:.0%} of the clamped neurons never reach {edit.coefficient}")
+                found.append(
+                    f"for {beyond:.0%} of the clamped neurons {edit.coefficient} is outside the "
+                    "central 99% of what they do"
+                )
         site = resolve(decoder, edit.site)
         if edit.direction is not None and site.site.is_input:
             share = read_share(edit.direction, site.weight)

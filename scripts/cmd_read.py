@@ -113,6 +113,12 @@ def vector(
 
     if method not in METHODS:
         raise unknown("method", method, METHODS)
+    if shuffle is not None and method != "mean-difference":
+        raise ValueError(
+            f"--shuffle is a control of mean-difference only: {method} looks at both signs of a "
+            "difference, or at one side, so exchanged pairs give it back"
+        )
+    _check_can_write(out, layer)
     found = paired_sides(
         agent=agent,
         env=env,
@@ -134,6 +140,16 @@ def vector(
     else:
         save_vector(made, out)
     print(f"{out}: {made.site}, {method}, norm {made.norm:.4f}, {pairs} pairs")
+
+
+def _check_can_write(out: Path, layer: int) -> None:
+    """Refuse before anything is played what could not be written behind it."""
+    if out.suffix not in (".safetensors", ".gguf"):
+        raise ValueError(f"{out}: a vector is a .safetensors or a .gguf file")
+    if out.suffix == ".gguf":
+        from pilotage.steering.gguf_files import check_layer
+
+        check_layer(layer)
 
 
 @dataclass

@@ -37,7 +37,6 @@ def conditions_of(folder: Path, concept: str, doses: Sequence[float], n_random: 
 def sweep(
     *,
     agent: str,
-    env: str,
     split: str,
     episodes: int,
     families: Sequence[str],
@@ -51,10 +50,12 @@ def sweep(
     as_json: bool,
 ) -> list[dict[str, Any]]:
     """See `pilotage steer sweep --help`."""
-    names = conditions_of(agent_folder(agent, env), concept, doses, n_random)
-    tasks = make_tasks(env, split, episodes, seed=seed, families=families or None, manners="none")
+    names = conditions_of(agent_folder(agent, "tabletop"), concept, doses, n_random)
+    tasks = make_tasks(
+        "tabletop", split, episodes, seed=seed, families=families or None, manners="none"
+    )
     records, run = play(
-        env=env,
+        env="tabletop",
         agent=agent,
         tasks=tasks,
         condition_names=names,
@@ -64,12 +65,12 @@ def sweep(
         frames=2,
         quiet=quiet,
     )
-    rows = mark_front(table(records, names))
+    rows = mark_front(table(records, names, prompt=f"{concept}:prompt"))
     (out / "sweep.json").write_text(json.dumps(rows, indent=1) + "\n")
     if as_json:
         print(json.dumps(rows, indent=1))
         return rows
-    title = f"{concept} on {env} {split}, {episodes} paired episodes"
+    title = f"{concept} on tabletop {split}, {episodes} paired episodes"
     show_rows(rows, title, out / "sweep.md", width=170)
     print(best_dose(rows, concept))
     print(f"report: {write_html(run)}")
@@ -81,7 +82,8 @@ def _steered(row: dict[str, Any]) -> bool:
 
 
 def mark_front(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Adds "front": whether no other dose has both more effect on speed and more success."""
+    """Adds "front": whether no other dose is better in effect on speed or success and no worse in
+    the other. An effect counts in either direction: read the speed beside it."""
     base = next(r for r in rows if r["condition"] == "baseline")["speed_m_s"]
     doses = [r for r in rows if _steered(r)]
 

@@ -165,6 +165,8 @@ def _search(
             "interventions": specs[chosen],
             "prompt_suffix": PROMPTS[concept],
             "action_scale": round(final[prompt]["speed"] / final["baseline"]["speed"], 2),
+            # Which way the speed goes as the dose grows, for `:hold-SPEED`.
+            "feedback": {"sign": 1 if final[chosen]["speed"] >= final["baseline"]["speed"] else -1},
             "_chosen": chosen,
             "_val_episodes": n_final,
             "_val_families": list(grid.families),

@@ -6,10 +6,12 @@ edit's coefficients, so that the command is in the quantity's own units. It is a
 time (after CTRL-STEER, arXiv:2606.00269, which drives clamped neurons so); with the relative error
 e = (target - measured) / target:
 
-    multiplier = clip(kp e + I - kd (measured - measured before) / (target dt), low, high)
-    I <- clip(I + ki e dt, low, high)      (clamped, so that it does not wind up at a bound)
+    I <- clip(I + ki s e dt, low, high)      (clamped, so that it does not wind up at a bound)
+    multiplier = clip(kp s e + I - kd s (measured - before) / (target dt), low, high)
 
-The derivative is of the measurement, so a change of the command gives no kick.
+with s = -1 where more of the edit makes the quantity fall. The derivative is of the measurement, so
+a change of the command gives no kick. A bound may be reached and the command not: the receipt says
+for what share of the steps.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ class Setpoint:
     """What to hold, and how hard to try.
 
     quantity: the name of a sensor. target: in the sensor's unit, > 0. kp, ki (1/s), kd (s): gains
-    on the relative error. low, high: bounds of the multiplier; start: its value at the first step,
-    before anything was measured.
+    on the relative error. sign: 1, or -1 where the quantity falls as the multiplier grows. low,
+    high: bounds of the multiplier; start: its value at the first step, before anything was
+    measured.
     """
 
     quantity: str
@@ -36,23 +39,30 @@ class Setpoint:
     kp: float = 0.5
     ki: float = 5.0
     kd: float = 0.0
+    sign: float = 1.0
     low: float = 0.0
     high: float = 2.0
     start: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("target", "kp", "ki", "kd", "low", "high", "start"):
-            value = float(getattr(self, name))
+        for name in ("target", "kp", "ki", "kd", "sign", "low", "high", "start"):
+            try:
+                value = float(getattr(self, name))
+            except TypeError as error:
+                raise ValueError(
+                    f"feedback on {self.quantity}: {name} is {getattr(self, name)!r}, not a number"
+                ) from error
             object.__setattr__(self, name, value)
             if not math.isfinite(value):
                 raise ValueError(f"feedback on {self.quantity}: {name} is {value}")
+        if self.sign not in (1.0, -1.0):
+            raise ValueError(f"feedback on {self.quantity}: sign must be 1 or -1, got {self.sign}")
         if self.target <= 0:
             raise ValueError(f"feedback on {self.quantity}: target must be > 0, got {self.target}")
         if min(self.kp, self.ki, self.kd) < 0:
             raise ValueError(
                 f"feedback on {self.quantity}: gains must be >= 0, got kp {self.kp}, ki {self.ki}, "
-                f"kd {self.kd}; a quantity that falls as the coefficient grows needs the opposite "
-                "vector"
+                f"kd {self.kd}; where the quantity falls as the multiplier grows, set sign to -1"
             )
         if not self.low <= self.start <= self.high or self.low == self.high:
             raise ValueError(
@@ -103,8 +113,10 @@ class Controller:
             return s.start
         if not math.isfinite(measured):
             raise ValueError(f"feedback on {s.quantity}: the sensor says {measured}")
-        error = (s.target - measured) / s.target
-        rise = 0.0 if self._before is None else (measured - self._before) / (s.target * self.dt)
+        error = s.sign * (s.target - measured) / s.target
+        rise = 0.0
+        if self._before is not None:
+            rise = s.sign * (measured - self._before) / (s.target * self.dt)
         self._integral = min(max(self._integral + s.ki * error * self.dt, s.low), s.high)
         wanted = s.kp * error + self._integral - s.kd * rise
         multiplier = min(max(wanted, s.low), s.high)
@@ -114,13 +126,15 @@ class Controller:
         return multiplier
 
     def receipt(self) -> dict[str, Any]:
-        """JSON: the command, what was measured, and how long the multiplier was at a bound."""
+        """JSON: the command, and over the steps at which something was measured: the quantity, the
+        multiplier, and the share of them at which it stood at a bound."""
         s = self.setpoint
-        at_bound = [m in (s.low, s.high) for m in self.multipliers]
+        multipliers = self.multipliers[len(self.multipliers) - len(self.measured) :]
+        at_bound = [m in (s.low, s.high) for m in multipliers]
         return {
             **s.to_spec(),
             "n_measured": len(self.measured),
             "mean_measured": float(np.mean(self.measured)) if self.measured else None,
-            "mean_multiplier": float(np.mean(self.multipliers)) if self.multipliers else None,
+            "mean_multiplier": float(np.mean(multipliers)) if multipliers else None,
             "share_at_bound": float(np.mean(at_bound)) if at_bound else None,
         }

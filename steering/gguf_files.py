@@ -35,11 +35,12 @@ def export_gguf(vectors: Sequence[SteeringVector], path: Path | str, *, model_hi
     by_layer: dict[int, SteeringVector] = {}
     for vector in vectors:
         site = parse_site(vector.site)
-        if site.place != "resid:out" or site.layer < 1:
+        if site.place != "resid:out":
             raise ValueError(
-                f"a GGUF control vector acts on the residual stream after blocks 1, 2, ...; "
+                "a GGUF control vector acts on the residual stream after a block; "
                 f"{vector.site} has no place in it"
             )
+        check_layer(site.layer)
         if site.layer in by_layer:
             raise ValueError(f"two vectors for {vector.site}; a control vector holds one a block")
         by_layer[site.layer] = vector
@@ -51,7 +52,7 @@ def export_gguf(vectors: Sequence[SteeringVector], path: Path | str, *, model_hi
     writer = _gguf().GGUFWriter(temporary, ARCHITECTURE)
     try:
         writer.add_string(f"{ARCHITECTURE}.model_hint", model_hint)
-        writer.add_uint32(f"{ARCHITECTURE}.layer_count", max(by_layer))
+        writer.add_uint32(f"{ARCHITECTURE}.layer_count", len(by_layer))
         for layer, vector in sorted(by_layer.items()):
             numbers = (vector.norm * vector.direction.double()).float().numpy()
             writer.add_tensor(f"direction.{layer}", numbers)
@@ -62,6 +63,16 @@ def export_gguf(vectors: Sequence[SteeringVector], path: Path | str, *, model_hi
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_layer(layer: int) -> None:
+    """ValueError for a block that the format has no place for; ImportError without `gguf`."""
+    _gguf()
+    if layer < 1:
+        raise ValueError(
+            "a GGUF control vector has directions for blocks 1, 2, ..., and none for block "
+            f"{layer}: choose another layer, or write a .safetensors file"
+        )
 
 
 def import_gguf(path: Path | str, *, model_digest: str = "") -> list[SteeringVector]:
@@ -76,7 +87,7 @@ def import_gguf(path: Path | str, *, model_digest: str = "") -> list[SteeringVec
         raise FileNotFoundError(f"there is no control vector file {path}")
     try:
         reader = _gguf().GGUFReader(path)
-        found = {t.name: np.array(t.data, dtype=np.float32) for t in reader.tensors}
+        found = {t.name: np.array(t.data) for t in reader.tensors}
         field = reader.get_field("general.architecture")
         architecture = "" if field is None else str(field.contents())
     except (ValueError, KeyError, IndexError, OSError) as error:
@@ -86,8 +97,11 @@ def import_gguf(path: Path | str, *, model_digest: str = "") -> list[SteeringVec
     vectors = []
     for name, numbers in found.items():
         match = _TENSOR.fullmatch(name)
+        if numbers.dtype != np.float32:
+            raise ArtefactError(f"{path}: {name} is {numbers.dtype}, a direction is float32")
         length = float(np.linalg.norm(numbers.astype(np.float64)))
-        if match is None or numbers.ndim != 1 or not (math.isfinite(length) and length > 0):
+        is_direction = match is not None and int(match.group(1)) >= 1 and numbers.ndim == 1
+        if match is None or not is_direction or not (math.isfinite(length) and length > 0):
             raise ArtefactError(f"{path}: {name} {list(numbers.shape)} is no direction of a block")
         vectors.append(
             SteeringVector(

@@ -92,8 +92,11 @@ METHODS: dict[str, Fit] = {
 def shuffled(
     positive: torch.Tensor, negative: torch.Tensor, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same pairs with the sides of a random half exchanged: a fit to them is the control that
-    has every statistic of the real one except what the words mean. `[n, d]` each; n >= 2."""
+    """The same pairs with the sides of a random half exchanged, `[n, d]` each; n >= 2. A mean
+    difference of them is the control of a mean difference: the words' part cancels (all but one
+    n-th of it where n is odd). It is none for the other methods: an axis does not change when rows
+    change their sign, and a reading vector is nearly the same on either side.
+    """
     check_pairs(positive, negative, "shuffled")
     n = len(positive)
     if n < 2:

@@ -34,7 +34,7 @@ Forward = Callable[[str], torch.Tensor]
 @dataclass(frozen=True)
 class Effect:
     """The share of the difference that passes a site at a token group. low, high: 95 % interval
-    over rows (bootstrap of the ratio of means); NaN for an estimate."""
+    over clusters of rows (bootstrap of the ratio of means); NaN for an estimate."""
 
     site: str
     group: str
@@ -128,20 +128,23 @@ def patch_effects(
     groups: Sequence[str],
     *,
     sites: Sequence[str] | None = None,
+    clusters: Sequence[int] | np.ndarray | None = None,
     seed: int = 0,
 ) -> list[Effect]:
     """The effect of patching each site at each token group, by one forward each.
 
     token_groups int8 `[R, S]` (`steering.tokens`), the same on both sides; "all" among `groups`
-    takes every token.
+    takes every token. clusters `[R]`: rows that belong together (steps of one episode) are drawn
+    together for the intervals; by default each row is its own.
     """
+    labels = np.arange(len(sides.negative)) if clusters is None else np.asarray(clusters)
     found = []
     for site in sites or list(sides.activations):
         for group in groups:
             mask = _mask(token_groups, group)
             with torch.no_grad(), Patch(decoder, site, sides.activations[site][0], mask):
                 patched = forward("negative").double()
-            found.append(Effect(site, group, *_share(patched, sides, seed)))
+            found.append(Effect(site, group, *_share(patched, sides, labels, seed)))
     return found
 
 
@@ -231,10 +234,16 @@ def _mask(token_groups: torch.Tensor, group: str) -> torch.Tensor:
     return token_groups == group_id(group)
 
 
-def _share(patched: torch.Tensor, sides: Sides, seed: int) -> tuple[float, float, float]:
+def _share(
+    patched: torch.Tensor, sides: Sides, labels: np.ndarray, seed: int
+) -> tuple[float, float, float]:
     moved = (patched - sides.negative).cpu().numpy()
     gap = (sides.positive - sides.negative).cpu().numpy()
-    picks = np.random.default_rng(seed).integers(len(moved), size=(2000, len(moved)))
-    ratios = moved[picks].mean(1) / gap[picks].mean(1)
+    _, cluster = np.unique(labels, return_inverse=True)
+    n = int(cluster.max()) + 1
+    moved_sums = np.bincount(cluster, moved, minlength=n)
+    gap_sums = np.bincount(cluster, gap, minlength=n)
+    picks = np.random.default_rng(seed).integers(n, size=(2000, n))
+    ratios = moved_sums[picks].sum(1) / gap_sums[picks].sum(1)
     low, high = np.quantile(ratios, [0.025, 0.975])
     return float(moved.mean() / gap.mean()), float(low), float(high)

@@ -28,10 +28,12 @@ def natural_and_edited(
     seed: int = 0,
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """By site, the vectors `[n, d]` of the tokens that the interventions there select, without and
-    with all of them in place, at env steps drawn from the demos.
+    with those, at env steps drawn from the demos. Interventions at other sites are in place on both
+    sides, so that what differs is the edit at the site itself.
 
-    One masked forward an env step, in which all tokens count as prefill and as env step 0. Raises
-    ValueError for interventions that select none of them.
+    One masked forward an env step, in which all tokens count as prefill and as env step 0, without
+    the last action token (nothing follows it). Raises ValueError for interventions that select
+    none of them.
     """
     rng = np.random.default_rng(seed)
     picks = rng.integers(len(demos), size=n_steps)
@@ -42,7 +44,7 @@ def natural_and_edited(
         here = [i for i in interventions if i.site == site]
         sides = []
         for steered in (False, True):
-            edits = interventions if steered else ()
+            edits = [i for i in interventions if steered or i.site != site]
             sides.append(_at(model, demos, picks, steps, site, here, edits))
         found[site] = (sides[0], sides[1])
     return found
@@ -97,6 +99,7 @@ def _selected(groups: torch.Tensor, here: Sequence[Intervention]) -> torch.Tenso
         else:
             kinds = torch.tensor([group_id(g) for g in s.token_groups], dtype=groups.dtype)
             chosen |= torch.isin(groups, kinds)
+    chosen[:, -1] = False
     if not chosen.any():
         raise ValueError(
             f"the interventions at {here[0].site} select no token of a prefill at env step 0; "

@@ -35,12 +35,13 @@ from pilotage.steering.interventions import Intervention
 
 CONTROLS = ("random-matched", "prompt", "action-scale")
 _FIELDS = ("interventions", "random_matched_seed", "prompt_suffix", "action_scale", "feedback")
+_NUMBER = r"(?:\d+\.?\d*|\.\d+)"
 _SYNTAX = re.compile(
-    r"(?P<name>[^@:]+?)(@(?P<dose>-?[0-9.]+))?(:hold-(?P<target>[0-9.]+))?"
+    rf"(?P<name>[^@:]+?)(@(?P<dose>-?{_NUMBER}))?(:hold-(?P<target>{_NUMBER}))?"
     r"(:(?P<control>[a-z-]+?)(-(?P<seed>\d+))?)?"
 )
 # A controller of actions begins with the action as it is: there a factor of 1 is "no change".
-SCALING = {"start": 1.0, "low": 0.1, "high": 5.0}
+SCALING = {"start": 1.0, "low": 0.1, "high": 5.0, "sign": 1}
 HELD = {"quantity": "speed"}  # what `hold-TARGET` holds where the entry says nothing else
 
 
@@ -140,10 +141,18 @@ def parse_condition(text: str, folder: Path | None) -> Condition:
         return Condition("baseline")
     match = _SYNTAX.fullmatch(text)
     if match is None:
-        raise KeyError(f"{text!r} is not NAME[@DOSE][:CONTROL], e.g. fast@0.5:random-matched")
+        raise KeyError(
+            f"{text!r} is not NAME[@DOSE][:hold-TARGET][:CONTROL], e.g. fast@0.5:random-matched or "
+            "fast:hold-0.30"
+        )
     entry = _entry(match["name"], folder)
     held: dict[str, Any] = {}
     if match["target"] is not None:
+        if any(spec["kind"] == "clamp" for spec in entry["interventions"]):
+            raise KeyError(
+                f"{text!r}: a clamp cannot be held; its coefficient is the value of neurons, so a "
+                "small one clamps them to nearly nothing instead of doing nothing"
+            )
         setpoint = {**HELD, **entry.get("feedback", {}), "target": float(match["target"])}
         held = {"feedback": setpoint}
     control = match["control"]
@@ -151,6 +160,8 @@ def parse_condition(text: str, folder: Path | None) -> Condition:
         control = f"{control}-{match['seed']}"
     if control is not None and control not in CONTROLS:
         raise KeyError(f"unknown control {control!r} in {text!r}; there are: {', '.join(CONTROLS)}")
+    if control in ("prompt", "action-scale") and match["dose"] is not None:
+        raise KeyError(f"{text!r}: {control} takes no dose")
     if held and control == "prompt":
         raise KeyError(f"{text!r} means nothing: words have no dose to control")
     if held and control == "action-scale":

@@ -401,6 +401,10 @@ class VLAAgent:
             return told
         receipt = self._steerer.receipt(slot)
         self._steerer.check_receipt(receipt)
+        if feedback is not None:  # the last step's coefficients say little: give what is multiplied
+            edits = self._slot_condition[slot].interventions
+            for entry, edit in zip(receipt["interventions"], edits, strict=True):
+                entry |= {"coefficient": edit.coefficient, "digest": edit.digest}
         return {**receipt, **told}
 
     def spell(self, token_id: int) -> str:

@@ -22,7 +22,7 @@ N_TRANSLATION = 3  # the first tokens of a continuous action
 @dataclass(frozen=True)
 class Traced:
     """Effects by real patching and by their gradient estimate, in the same order, and the metric's
-    means: the speed that the two wordings ask for, as a share of the largest."""
+    means under the two wordings."""
 
     patched: list[Effect]
     estimated: list[Effect]
@@ -44,8 +44,7 @@ def trace_word(
     """Patches what the decoder computes under `positive` behind the instruction into its run under
     `negative`, site by site, at env steps drawn from the demos (the expert's actions are given).
 
-    The metric is the length that the policy expects of its translation: the mean over its first
-    three action tokens of E|value| under its distribution over bins. Raises ValueError for
+    The metric is `expected_length`; intervals are bootstrapped over episodes. Raises ValueError for
     wordings of unequal length (tokens must stand at the same places) and for discrete actions.
     """
     if model.config.n_discrete:
@@ -57,7 +56,8 @@ def trace_word(
             "of one length, such as quickly and slowly"
         )
     rng = np.random.default_rng(seed)
-    picks = [demos[i] for i in rng.integers(len(demos), size=n_steps)]
+    chosen = rng.integers(len(demos), size=n_steps)
+    picks = [demos[i] for i in chosen]
     steps = [int(rng.integers(d.n_steps)) for d in picks]
     windows = {
         "positive": single_step_window(model, picks, steps, positive),
@@ -71,19 +71,23 @@ def trace_word(
     sites = [f"layers.{n}.{place}" for n in range(model.config.n_layers) for place in places]
     shape = (token_groups.shape[0], token_groups.shape[1])
     sides: Sides = both_sides(model.decoder, forward, sites, shape)
-    patched = patch_effects(model.decoder, forward, sides, token_groups, groups, seed=seed)
+    patched = patch_effects(
+        model.decoder, forward, sides, token_groups, groups, clusters=chosen, seed=seed
+    )
     estimated = attribution(model.decoder, forward, sides, token_groups, groups)
     return Traced(patched, estimated, float(sides.positive.mean()), float(sides.negative.mean()))
 
 
 def expected_length(model: VLAModel, window: Window) -> torch.Tensor:
-    """Float `[R]`: mean over the translation tokens of the first step of E|action value|."""
+    """Float `[R]`: sqrt of the sum over the three translation tokens of E[value^2], in units of the
+    largest component: how far the policy wants to go, whatever the direction. The tokens before
+    one are the expert's."""
     c = model.config
     values = ActionCodec(c.n_action_tokens, c.n_bins, c.n_discrete).decode(
         np.repeat(np.arange(c.n_bins)[:, None], c.n_action_tokens, axis=1)
     )
-    sizes = torch.from_numpy(np.abs(values[:, 0])).float()
+    squares = torch.from_numpy(np.square(values[:, 0])).float()
     states = model(window)["action"][:, 0, :N_TRANSLATION]
     first = model.tokenizer.first_bin_id
     chances = model.decoder.lm_head(states)[..., first : first + c.n_bins].softmax(-1)
-    return (chances * sizes).sum(-1).mean(-1)
+    return (chances * squares).sum(-1).sum(-1).sqrt()

@@ -21,11 +21,11 @@ TRANSLATION_SCALE = 0.05  # metres per env step
 ROTATION_SCALE = 0.25  # radians per env step
 
 # Where the commanded end effector may be (the point between the finger tips).
-# Centre and half range of the end effector's position in the proprioception, metres.
-EE_CENTRE = (0.50, 0.0, 0.25)
-EE_RANGE = (0.25, 0.35, 0.25)
 WORKSPACE_LOW = (0.22, -0.42, 0.014)
 WORKSPACE_HIGH = (0.78, 0.42, 0.55)
+# Centre and half range of its position in the proprioception, metres.
+EE_CENTRE = (0.50, 0.0, 0.25)
+EE_RANGE = (0.25, 0.35, 0.25)
 MAX_REACH = 0.65  # from the shoulder to the wrist; the arm is straight, and stuck, at 0.72
 SHOULDER_Z, WRIST_Z, WRIST_INWARD = 0.333, 0.212, 0.088  # the wrist is above the hand, further in
 MAX_TILT = 0.20  # roll and pitch away from pointing straight down

@@ -31,7 +31,7 @@ TRAVEL_Z = 0.13  # height of the hand on its way to push
 GRASP_XY, GRASP_Z, GRASP_YAW = 0.012, 0.011, 0.30  # where closing begins
 TURN_TIP, TURN_RIM = 0.20, 0.50  # rad to turn at which it may be down, and must be up
 TURN_HEIGHT = 0.07  # of the hand above the object while it turns
-YAW_LIMIT = 1.3  # rad, of the hand
+YAW_LIMIT = 1.55  # rad, of the hand; a little inside what it can turn
 CLOSING_XY, CLOSING_Z = 0.020, 0.016  # where closing, once begun, goes on
 MIN_GRASP_Z = 0.018
 PUSH_Z = 0.022  # height of the hand that pushes
@@ -188,7 +188,7 @@ def _grasp_yaw(state: TabletopState, task: Task, index: int) -> float:
     """The yaw nearest to the hand's that fits the object's sides, of those it can have."""
     shape = task.scene["objects"][index]["shape"]
     if shape in ("ball", "cylinder"):
-        return 0.0
+        return float(np.clip(state.ee_yaw, -YAW_LIMIT, YAW_LIMIT))
     yaw = _yaw_of(state.object_quaternions[index])
     period = math.pi / 2 if shape == "cube" else math.pi
     nearest = state.ee_yaw + math.remainder(yaw - state.ee_yaw, period)

@@ -85,7 +85,7 @@ def likeliest_path(
     transitions: np.ndarray, seen: np.ndarray, actions: np.ndarray, start: np.ndarray
 ) -> np.ndarray:
     """Clones int64 `[T]` of the likeliest path (Viterbi); start: float32 `[M]`, prior of the
-    first. An impossible sequence gives -1 from the step on that cannot be."""
+    first. An impossible sequence gives -1 throughout."""
     n, m = len(seen), len(start)
     best = start.copy()
     came = np.zeros((n, m), np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,19 +30,30 @@ class LearnedMap:
     path: np.ndarray
 
     def plan(self, start: int, goal: int) -> tuple[Plan, list[int]]:
-        """The shortest way between two states, and its actions. INFEASIBLE where the map knows
-        none. Raises KeyError for a state that is not in use."""
+        """The likeliest way between two states (the product of its probabilities; of equal ones
+        the shortest), and its actions. INFEASIBLE where the map knows none. Raises KeyError for a
+        state that is not in use."""
         for state in (start, goal):
             if state not in self.graph:
                 raise KeyError(
                     f"state {state} is not in use; {self.graph.number_of_nodes()} states are"
                 )
         try:
-            path = nx.shortest_path(self.graph, start, goal)
+            path = nx.shortest_path(self.graph, start, goal, weight=_surprise)
         except nx.NetworkXNoPath:
             return Plan(PlanStatus.INFEASIBLE), []
-        actions = [min(self.graph[a][b]) for a, b in pairwise(path)]
+        actions = [_likeliest(self.graph[a][b]) for a, b in pairwise(path)]
         return Plan(PlanStatus.SOLVED, tuple(path), float(len(path) - 1)), actions
+
+
+def _likeliest(ways: Mapping[int, Mapping[str, float]]) -> int:
+    """Of the actions that lead from one state to another, the one that does so most surely."""
+    return max(ways, key=lambda action: ways[action]["probability"])
+
+
+def _surprise(_: int, __: int, ways: Mapping[int, Mapping[str, float]]) -> float:
+    """-log p of the likeliest action between two states, and a little for every step."""
+    return 1e-6 - math.log(max(way["probability"] for way in ways.values()))
 
 
 def learn_map(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -58,13 +59,20 @@ class CSCG:
         """Baum-Welch EM until a step gains less than `tolerance` bits a step.
 
         observations int `[T]`, actions int `[T - 1]`. Expected counts get `pseudocount` before they
-        are normalised. Raises ValueError for sequences that do not fit each other or the model.
+        are normalised (with it, the likelihood need not rise: learning ends then as well). Raises
+        ValueError for sequences that do not fit each other or the model, or that it calls
+        impossible.
         """
         seen, acted = self._check(observations, actions)
         messages = np.empty((len(seen), self.n_clones), np.float32)
         bits: list[float] = []
         for iteration in range(max_iterations):
             found = -kernels.forward(self.transitions, seen, acted, messages) / len(seen)
+            if not math.isfinite(found):
+                raise ValueError(
+                    "the model gives this sequence no probability; learn with a pseudocount before "
+                    "refining, or start from a new model"
+                )
             bits.append(float(found))
             if tell is not None:
                 tell(iteration, bits[-1])

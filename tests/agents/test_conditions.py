@@ -38,6 +38,7 @@ def folder(tmp_path: Path) -> Path:
     table = {
         "fast": {"interventions": [spec], "prompt_suffix": "quickly", "action_scale": 2.0},
         "bare": {"interventions": [spec]},
+        "clamp": {"interventions": [{**spec, "kind": "clamp"}]},
         "_note": "not a condition",
     }
     (tmp_path / "conditions.json").write_text(json.dumps(table))
@@ -53,11 +54,16 @@ def test_a_dose_multiplies_the_coefficient(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("fsat", "did you mean fast.*baseline, fast, bare"),
+        ("fsat", "did you mean fast.*baseline, fast, bare, clamp"),
         ("fast:nothing", "unknown control 'nothing'.*random-matched, prompt, action-scale"),
         ("bare:prompt", "has no prompt_suffix"),
         ("fast@:prompt", "is not NAME"),
         ("_note", "unknown condition"),
+        ("fast@0.5.1", r"'fast@0\.5\.1' is not NAME.*hold-TARGET"),
+        ("fast:hold-0.3.0", r"is not NAME"),
+        ("fast@3:action-scale", "action-scale takes no dose"),
+        ("fast@3:hold-0.3:action-scale", "action-scale takes no dose"),
+        ("clamp:hold-0.3", "a clamp cannot be held"),
     ],
 )
 def test_a_wrong_name_lists_what_exists(folder: Path, text: str, words: str) -> None:

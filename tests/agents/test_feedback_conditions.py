@@ -95,6 +95,8 @@ def test_the_multiplier_scales_what_is_delivered_step_by_step(folder: Path) -> N
         assert edit["edited_tokens"][phase] == per_step * np.count_nonzero(multipliers)
         expected = 8.0 * per_step * multipliers.sum()
         assert edit["delivered_norm_sum"][phase] == pytest.approx(expected, rel=1e-4)
+    assert edit["coefficient"] == 8.0, "what the multiplier multiplies, not the last step's"
+    assert edit["digest"] == constant["interventions"][0]["digest"]
     assert held["feedback"]["target"] == 8.0
     assert held["feedback"]["n_measured"] == len(traces) - 1
     assert "feedback" not in constant

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import networkx as nx
 import numpy as np
 import pytest
 
@@ -118,6 +119,8 @@ def test_a_refined_model_refuses_what_it_has_never_seen() -> None:
     with pytest.raises(ValueError, match="no path of states"):
         model.decode(np.array([0, 0]), np.array([1]))  # right of cell 0 is cell 1, never cell 0
     assert model.bits_per_step(np.array([0, 0]), np.array([1])) == np.inf
+    with pytest.raises(ValueError, match="no probability"):
+        model.fit(np.array([0, 0]), np.array([1]))
 
 
 def test_copies_of_a_place_are_merged_and_places_that_look_alike_are_not() -> None:
@@ -143,9 +146,21 @@ def test_a_map_without_a_way_says_so() -> None:
     found = learn_map(model, seen, actions)
     assert found.plan(0, 1)[0].is_solved
     assert found.plan(1, 0)[0].status == PlanStatus.INFEASIBLE
-    assert found.plan(1, 1) == (found.plan(1, 1)[0], [])
+    assert found.plan(1, 1)[0].path == (1,)
+    assert found.plan(1, 1)[1] == []
     with pytest.raises(KeyError, match="state 7 is not in use; 2 states are"):
         found.plan(0, 7)
+
+
+def test_plans_take_the_likeliest_action_and_way() -> None:
+    graph = nx.MultiDiGraph()
+    graph.add_edge(0, 1, key=0, action=0, probability=0.06)
+    graph.add_edge(0, 1, key=3, action=3, probability=1.0)
+    graph.add_edge(0, 2, key=1, action=1, probability=0.06)  # a short cut that rarely works
+    graph.add_edge(1, 2, key=2, action=2, probability=1.0)
+    found = LearnedMap(graph, np.array([0]))
+    assert found.plan(0, 1)[1] == [3]
+    assert found.plan(0, 2)[1] == [3, 2]
 
 
 def test_the_score_counts_wrong_and_missing_edges() -> None:

@@ -39,6 +39,15 @@ def test_proportional_action_alone_leaves_the_known_offset() -> None:
     assert found[-1] == pytest.approx((0.1 + loop * target) / (1 + loop))
 
 
+def test_a_quantity_that_falls_with_the_multiplier_is_held_with_the_other_sign() -> None:
+    target, gain, ki = 0.1, -0.06, 2.0
+    found = _closed_loop(Setpoint("speed", target, kp=0.0, ki=ki, sign=-1, high=9), gain, 0.2, 60)
+    ratio = 1 - ki * DT * abs(gain) / target
+    np.testing.assert_allclose(found, target + 0.1 * ratio ** np.arange(60), rtol=1e-9)
+    wrong = _closed_loop(Setpoint("speed", target, kp=0.0, ki=ki, high=9), gain, 0.2, 60)
+    assert (wrong == 0.2).all(), "with the wrong sign it never leaves its bound"
+
+
 def test_the_derivative_is_of_the_measurement_and_damps_it() -> None:
     controller = Controller(Setpoint("speed", 2.0, kp=0.0, ki=0.0, kd=1.0, low=-9, high=9), DT)
     assert controller.step(1.0) == 0.0
@@ -65,7 +74,10 @@ def test_a_receipt_says_what_was_commanded_and_what_came_of_it() -> None:
     assert receipt["target"] == 1.0
     assert receipt["n_measured"] == 2
     assert receipt["mean_measured"] == 1.0
-    assert receipt["mean_multiplier"] == pytest.approx(np.mean(controller.multipliers))
+    assert receipt["mean_multiplier"] == pytest.approx(np.mean(controller.multipliers[1:]))
+    # 0.25 + 0.25 after the slow step, 0.25 + 0 - 0.5 * 0.5 (the lower bound) after the fast one
+    assert controller.multipliers == pytest.approx([0.0, 0.5, 0.0])
+    assert receipt["share_at_bound"] == 0.5, "the step before anything was measured does not count"
 
 
 def test_a_spec_survives_the_round_trip() -> None:
@@ -78,9 +90,11 @@ def test_a_spec_survives_the_round_trip() -> None:
     [
         ({"target": 0.0}, "target must be > 0, got 0.0"),
         ({"target": math.nan}, "target is nan"),
-        ({"target": 1.0, "ki": -1.0}, "gains must be >= 0.*opposite"),
+        ({"target": 1.0, "ki": -1.0}, "gains must be >= 0.*set sign to -1"),
         ({"target": 1.0, "low": 1.0, "high": 1.0, "start": 1.0}, "low < high"),
         ({"target": 1.0, "start": 3.0}, "low <= start <= high"),
+        ({"target": 1.0, "sign": 0.5}, "sign must be 1 or -1, got 0.5"),
+        ({"target": 1.0, "kp": None}, "kp is None, not a number"),
         ({"target": 1.0, "gain": 2.0}, r"unknown fields \['gain'\]"),
         ({}, r"missing \['target'\]"),
     ],

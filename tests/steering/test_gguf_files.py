@@ -25,7 +25,7 @@ def test_the_file_is_what_llama_cpp_reads(tmp_path: Path) -> None:
     reader = gguf.GGUFReader(tmp_path / "v.gguf")
     assert reader.get_field("general.architecture").contents() == "controlvector"
     assert reader.get_field("controlvector.model_hint").contents() == "llama"
-    assert reader.get_field("controlvector.layer_count").contents() == 3
+    assert reader.get_field("controlvector.layer_count").contents() == 2
     tensors = {t.name: np.array(t.data) for t in reader.tensors}
     assert sorted(tensors) == ["direction.1", "direction.3"]
     np.testing.assert_allclose(tensors["direction.3"], 4.0 * vectors[0].direction, rtol=1e-6)
@@ -44,7 +44,7 @@ def test_vectors_survive_the_round_trip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("vectors", "words"),
     [
-        ([_vector(0)], r"blocks 1, 2.*layers\.0\.resid:out"),
+        ([_vector(0)], r"blocks 1, 2, \.\.\., and none for block 0"),
         ([_vector(1, place="mlp:out")], r"layers\.1\.mlp:out has no place"),
         ([_vector(1), _vector(1)], "two vectors"),
         ([_vector(1), _vector(2, d=9)], r"one width, got \[8, 9\]"),
@@ -83,6 +83,13 @@ def test_other_and_damaged_files_are_refused(tmp_path: Path) -> None:
     odd = _write(tmp_path / "odd.gguf", "controlvector", {"bias": one})
     with pytest.raises(ArtefactError, match=r"bias .* no direction"):
         import_gguf(odd)
+    for kind in (np.float16, np.int8):
+        other = _write(tmp_path / "f16.gguf", "controlvector", {"direction.1": one.astype(kind)})
+        with pytest.raises(ArtefactError, match="a direction is float32"):
+            import_gguf(other)
+    first = _write(tmp_path / "first.gguf", "controlvector", {"direction.0": one})
+    with pytest.raises(ArtefactError, match=r"direction\.0 .* no direction"):
+        import_gguf(first)
     zero = _write(tmp_path / "zero.gguf", "controlvector", {"direction.1": 0 * one})
     with pytest.raises(ArtefactError, match=r"direction\.1 .* no direction"):
         import_gguf(zero)
