@@ -101,11 +101,13 @@ def fit_all(
 
 
 def _spec(vector: SteeringVector, path: Path, coefficient: float) -> dict[str, Any]:
+    """As `FILE.safetensors` on the command line: at the tokens that the vector was measured at."""
     return {
         "kind": "add",
         "site": vector.site,
         "coefficient": round(coefficient, 5),
         "vector": {"file": str(path.resolve()), "digest": vector.digest},
+        "selector": {"token_groups": list(vector.source["token_groups"])},
     }
 
 
