@@ -45,7 +45,7 @@ def methods(
     coefficient = dose * vectors["mean-difference"].norm
     prompt = Condition(f"{concept}:prompt", {"prompt_suffix": PROMPTS[concept]})
     conditions = [BASELINE, prompt]
-    folder = out / "vectors"
+    folder = out.with_name(f"{out.name}-vectors")  # a run's folder holds its run only
     folder.mkdir(parents=True, exist_ok=True)
     for name, vector in vectors.items():
         # Named by digest: another run's vectors stay what they are.

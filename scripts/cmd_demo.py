@@ -18,7 +18,7 @@ def demo(*, quick: bool, out: Path, quiet: bool) -> None:
     started = time.perf_counter()
     n = 2 if quick else 8
     # What the shipped agent can do: its success in the other families is in the README.
-    tasks = make_tasks("tabletop", "test", n, families=["reach"], manners="none")
+    tasks = make_tasks("tabletop", "test", n, families=["reach", "lift"], manners="none")
     print(f"{n} held-out tasks x {len(CONDITIONS)} conditions, side by side in one batch")
     records, run = play(
         env="tabletop",
