@@ -29,6 +29,11 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of the run and of the ta
 Slots = Annotated[int, typer.Option("--slots", min=1, help="Episodes played side by side.")]
 
 
+def _listed(text: str) -> list[str]:
+    """The words of a comma-separated option."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 @app.command()
 def run(
     env: Env = "tabletop",
@@ -179,7 +184,7 @@ def bench_nav(
     nav(
         env=env,
         split=split,
-        agents=[a.strip() for a in agents.split(",") if a.strip()],
+        agents=_listed(agents),
         episodes=episodes,
         families=family or [],
         out=out,
@@ -216,8 +221,8 @@ def bench_steering(
         env=env,
         split=split,
         episodes=episodes,
-        families=[f.strip() for f in families.split(",") if f.strip()],
-        concepts=[c.strip() for c in concepts.split(",") if c.strip()],
+        families=_listed(families),
+        concepts=_listed(concepts),
         n_random=n_random,
         out=out,
         slots=slots,
@@ -248,7 +253,7 @@ def bench_hold(
         agent=agent,
         split=split,
         episodes=episodes,
-        families=[f.strip() for f in families.split(",") if f.strip()],
+        families=_listed(families),
         concept=concept,
         targets=[float(t) for t in targets.split(",")],
         out=out,
@@ -284,7 +289,7 @@ def bench_methods(
         agent=agent,
         split=split,
         episodes=episodes,
-        families=[f.strip() for f in families.split(",") if f.strip()],
+        families=_listed(families),
         concept=concept,
         layer=layer,
         dose=dose,
@@ -321,7 +326,7 @@ def steer_sweep(
         agent=agent,
         split=split,
         episodes=episodes,
-        families=[f.strip() for f in families.split(",") if f.strip()],
+        families=_listed(families),
         concept=concept,
         doses=[float(d) for d in doses.split(",")],
         n_random=n_random,
@@ -444,10 +449,10 @@ def bench_vln(
     vln(
         split=split,
         family=family,
-        agents=[a.strip() for a in agents.split(",") if a.strip()],
+        agents=_listed(agents),
         predictions=predictions or [],
         allow_missing=allow_missing,
-        conventions=[c.strip() for c in convention.split(",") if c.strip()],
+        conventions=_listed(convention),
         episodes=episodes,
         data=data,
         slots=slots,
@@ -480,9 +485,9 @@ def bench_mapf(
 
     mapf(
         path=path,
-        maps=[m.strip() for m in maps.split(",") if m.strip()],
+        maps=_listed(maps),
         agents=[int(n) for n in agents.split(",")],
-        solvers=[s.strip() for s in solvers.split(",") if s.strip()],
+        solvers=_listed(solvers),
         scenarios=scenarios,
         time_limit_s=time_limit_s,
         max_steps=max_steps,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from pilotage.episodes.statistics import paired_bootstrap, wilson_interval
 from pilotage.episodes.types import EpisodeRecord
 from pilotage.scripts.cmd_run import play
 from pilotage.scripts.opening import agent_folder, make_tasks
-from pilotage.scripts.tabulate import show_rows
+from pilotage.scripts.tabulate import write_rows
 
 SETTLE_STEPS = 3  # env steps before the speed counts as held
 WITHIN = 0.10  # relative error that counts as held
@@ -57,12 +56,8 @@ def hold(
         quiet=quiet,
     )
     rows = table(records, names, targets)
-    (out / "hold.json").write_text(json.dumps(rows, indent=1) + "\n")
-    if as_json:
-        print(json.dumps(rows, indent=1))
-    else:
-        title = f"tabletop {split}, {episodes} paired episodes, families {', '.join(families)}"
-        show_rows(rows, title, out / "hold.md", width=170)
+    title = f"tabletop {split}, {episodes} paired episodes, families {', '.join(families)}"
+    write_rows(rows, out, "hold", title, as_json=as_json)
     return rows
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pilotage.agents.vla.conditions import vector_spec
 from pilotage.episodes.names import unknown
 from pilotage.episodes.types import BASELINE, Condition
 from pilotage.scripts.cmd_bench_steering import table
@@ -14,7 +14,7 @@ from pilotage.scripts.cmd_read import paired_sides
 from pilotage.scripts.cmd_run import play
 from pilotage.scripts.make_conditions import PROMPTS
 from pilotage.scripts.opening import make_tasks
-from pilotage.scripts.tabulate import show_rows
+from pilotage.scripts.tabulate import write_rows
 from pilotage.steering.methods import METHODS, shuffled
 from pilotage.steering.vectors import SteeringVector, save_vector
 
@@ -42,7 +42,7 @@ def methods(
     if concept not in PROMPTS:
         raise unknown("concept", concept, PROMPTS)
     vectors = fit_all(agent, concept, layer, pairs=pairs, seed=seed, quiet=quiet)
-    coefficient = dose * vectors["mean-difference"].norm
+    coefficient = round(dose * vectors["mean-difference"].norm, 5)
     prompt = Condition(f"{concept}:prompt", {"prompt_suffix": PROMPTS[concept]})
     conditions = [BASELINE, prompt]
     folder = out.with_name(f"{out.name}-vectors")  # a run's folder holds its run only
@@ -51,7 +51,9 @@ def methods(
         # Named by digest: another run's vectors stay what they are.
         path = folder / f"{name.replace(' ', '-')}-{vector.digest[:8]}.safetensors"
         save_vector(vector, path)
-        conditions.append(Condition(name, {"interventions": [_spec(vector, path, coefficient)]}))
+        conditions.append(
+            Condition(name, {"interventions": [vector_spec(vector, path.resolve(), coefficient)]})
+        )
     random = {**conditions[2].spec, "random_matched_seed": seed}
     conditions.append(Condition(RANDOM, random))
     tasks = make_tasks("tabletop", split, episodes, seed=seed, families=families, manners="none")
@@ -70,12 +72,8 @@ def methods(
     for row in rows:
         found = vectors.get(row["condition"])
         row["cosine"] = "" if found is None else round(_cosine(found, vectors), 3)
-    (out / "methods.json").write_text(json.dumps(rows, indent=1) + "\n")
-    if as_json:
-        print(json.dumps(rows, indent=1))
-    else:
-        title = f"{concept} at layer {layer}, norm {coefficient:.3f}, {episodes} paired episodes"
-        show_rows(rows, title, out / "methods.md", width=170)
+    title = f"{concept} at layer {layer}, norm {coefficient:.3f}, {episodes} paired episodes"
+    write_rows(rows, out, "methods", title, as_json=as_json)
     return rows
 
 
@@ -98,17 +96,6 @@ def fit_all(
     found.source["shuffled_labels"] = seed
     vectors[SHUFFLED] = found.fit(METHODS["mean-difference"], layer, mixed)
     return vectors
-
-
-def _spec(vector: SteeringVector, path: Path, coefficient: float) -> dict[str, Any]:
-    """As `FILE.safetensors` on the command line: at the tokens that the vector was measured at."""
-    return {
-        "kind": "add",
-        "site": vector.site,
-        "coefficient": round(coefficient, 5),
-        "vector": {"file": str(path.resolve()), "digest": vector.digest},
-        "selector": {"token_groups": list(vector.source["token_groups"])},
-    }
 
 
 def _cosine(vector: SteeringVector, vectors: dict[str, SteeringVector]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from pilotage.episodes.statistics import wilson_interval
 from pilotage.episodes.types import EpisodeRecord
 from pilotage.scripts.cmd_run import play
 from pilotage.scripts.opening import agent_folder, make_tasks
-from pilotage.scripts.tabulate import show_rows
+from pilotage.scripts.tabulate import write_rows
 
 N_RESAMPLES = 10_000
 
@@ -83,12 +82,8 @@ def steering(
         quiet=quiet,
     )
     rows = table(records, names)
-    (out / "steering.json").write_text(json.dumps(rows, indent=1) + "\n")
-    if as_json:
-        print(json.dumps(rows, indent=1))
-    else:
-        title = f"{env} {split}, {episodes} paired episodes, families {', '.join(families)}"
-        show_rows(rows, title, out / "steering.md", width=170)
+    title = f"{env} {split}, {episodes} paired episodes, families {', '.join(families)}"
+    write_rows(rows, out, "steering", title, as_json=as_json)
     return rows
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from pilotage.scripts.cmd_bench_steering import table
 from pilotage.scripts.cmd_run import play
 from pilotage.scripts.cmd_view import write_html
 from pilotage.scripts.opening import agent_folder, make_tasks
-from pilotage.scripts.tabulate import show_rows
+from pilotage.scripts.tabulate import write_rows
 
 KEEP = 0.95  # of the baseline's success: the dose that is recommended keeps as much
 
@@ -66,12 +65,10 @@ def sweep(
         quiet=quiet,
     )
     rows = mark_front(table(records, names, prompt=f"{concept}:prompt"))
-    (out / "sweep.json").write_text(json.dumps(rows, indent=1) + "\n")
-    if as_json:
-        print(json.dumps(rows, indent=1))
-        return rows
     title = f"{concept} on tabletop {split}, {episodes} paired episodes"
-    show_rows(rows, title, out / "sweep.md", width=170)
+    write_rows(rows, out, "sweep", title, as_json=as_json)
+    if as_json:
+        return rows
     print(best_dose(rows, concept))
     print(f"report: {write_html(run)}")
     return rows

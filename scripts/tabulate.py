@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,18 @@ def show_rows(rows: Sequence[dict[str, Any]], title: str, markdown: Path, *, wid
 
     Console(width=width).print(to_rich(rows, title=title))
     markdown.write_text(to_markdown(rows))
+
+
+def write_rows(
+    rows: Sequence[dict[str, Any]], out: Path, stem: str, title: str, *, as_json: bool
+) -> None:
+    """Write rows as STEM.json into a run's folder; print that, or a table (and write STEM.md)."""
+    text = json.dumps(rows, indent=1)
+    (out / f"{stem}.json").write_text(text + "\n")
+    if as_json:
+        print(text)
+    else:
+        show_rows(rows, title, out / f"{stem}.md", width=170)
 
 
 def show(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -13,6 +14,33 @@ from pilotage.steering.handles import HookHandles
 from pilotage.steering.sites import ResolvedSite, resolve
 
 REDUCTIONS = ("all", "mean", "last")
+
+
+def hook_site(
+    handles: HookHandles, site: ResolvedSite, see: Callable[[torch.Tensor], torch.Tensor | None]
+) -> None:
+    """Call `see(value)` with the vectors `[R, S, d]` at a site in every forward; what it returns is
+    added to them, None adds nothing. Where the value is a sum, the branch takes the change."""
+    stream: list[torch.Tensor] = []
+
+    def remember(module: nn.Module, args: tuple[Any, ...]) -> None:
+        stream[:] = [args[0]]
+
+    def before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        change = see(args[0])
+        return None if change is None else (args[0] + change, *args[1:])
+
+    def after(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor | None:
+        value = stream.pop() + output if stream else output
+        change = see(value)
+        return None if change is None else output + change
+
+    if site.adds_stream and site.stream is not None:
+        handles.before(site.stream, remember)
+    if site.edge == "in":
+        handles.before(site.module, before)
+    else:
+        handles.after(site.module, after)
 
 
 class Capture:
@@ -31,13 +59,12 @@ class Capture:
         if not self._sites:
             raise ValueError("capture needs at least one site")
         self._kept: dict[str, list[torch.Tensor]] = {name: [] for name in self._sites}
-        self._streams: dict[str, torch.Tensor] = {}
         self._handles = HookHandles()
         self._mask: torch.Tensor | None = None
 
     def __enter__(self) -> Capture:
         for name, site in self._sites.items():
-            self._attach(name, site)
+            hook_site(self._handles, site, partial(self._keep, name))
         return self
 
     def __exit__(
@@ -47,7 +74,6 @@ class Capture:
         trace: TracebackType | None,
     ) -> None:
         self._handles.remove()
-        self._streams.clear()
 
     def select(self, mask: Any) -> None:
         """The tokens of the forwards from now on, bool `[R, S]`; None: all.
@@ -77,27 +103,6 @@ class Capture:
         """Forget what was collected."""
         for kept in self._kept.values():
             kept.clear()
-
-    def _attach(self, name: str, site: ResolvedSite) -> None:
-        if site.adds_stream and site.stream is not None:
-
-            def remember(module: nn.Module, args: tuple[Any, ...]) -> None:
-                self._streams[name] = args[0].detach()
-
-            self._handles.before(site.stream, remember)
-        if site.edge == "in":
-
-            def before(module: nn.Module, args: tuple[Any, ...]) -> None:
-                self._keep(name, args[0])
-
-            self._handles.before(site.module, before)
-        else:
-
-            def after(module: nn.Module, args: Any, output: torch.Tensor) -> None:
-                stream = self._streams.pop(name, None)
-                self._keep(name, output if stream is None else stream + output)
-
-            self._handles.after(site.module, after)
 
     def _keep(self, name: str, value: torch.Tensor) -> None:
         value = value.detach().float()

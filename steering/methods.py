@@ -32,10 +32,8 @@ def principal_contrast(
     projections. Raises ValueError as `mean_difference` does.
     """
     differences = _differences(positive, negative, site)
-    axis, norm, agreement = _first_axis(differences, differences)
-    origin = {"n_pairs": len(differences), "sign_agreement": agreement, **(source or {})}
     method = "principal_contrast arXiv:2310.01405"
-    return SteeringVector(site, axis, norm, model_digest, method, origin)
+    return _first_axis(differences, differences, site, model_digest, method, source)
 
 
 def centred_contrast(
@@ -54,10 +52,8 @@ def centred_contrast(
     centred = differences - differences.mean(0)
     if float(centred.norm()) <= 1e-9 * float(differences.norm()):
         raise ValueError(f"all differences at {site} are the same: centring leaves nothing")
-    axis, norm, agreement = _first_axis(centred, differences)
-    origin = {"n_pairs": len(differences), "sign_agreement": agreement, **(source or {})}
     method = "centred_contrast arXiv:2310.01405"
-    return SteeringVector(site, axis, norm, model_digest, method, origin)
+    return _first_axis(centred, differences, site, model_digest, method, source)
 
 
 def reading_vector(
@@ -116,13 +112,22 @@ def _differences(positive: torch.Tensor, negative: torch.Tensor, site: str) -> t
     return differences
 
 
-def _first_axis(rows: torch.Tensor, differences: torch.Tensor) -> tuple[torch.Tensor, float, float]:
-    """First right singular vector `[d]` of `rows`, signed by the majority of `differences`; the
-    root mean square of their projections on it, and the share that agrees with the sign."""
+def _first_axis(
+    rows: torch.Tensor,
+    differences: torch.Tensor,
+    site: str,
+    model_digest: str,
+    method: str,
+    source: Mapping[str, Any] | None,
+) -> SteeringVector:
+    """First right singular vector `[d]` of `rows`, signed by the majority of `differences`, whose
+    root mean square along it is the norm."""
     axis = torch.linalg.svd(rows, full_matrices=False).Vh[0]
     along = differences @ axis
     votes = int((along > 0).sum()) - int((along < 0).sum())
     if votes < 0 or (votes == 0 and float(along.mean()) < 0):
         axis, along = -axis, -along
     agreement = round(float((along > 0).double().mean()), 4)
-    return axis, float(along.square().mean().sqrt()), agreement
+    norm = float(along.square().mean().sqrt())
+    origin = {"n_pairs": len(differences), "sign_agreement": agreement, **(source or {})}
+    return SteeringVector(site, axis, norm, model_digest, method, origin)

@@ -16,13 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from pilotage.steering.captures import capture
+from pilotage.steering.captures import capture, hook_site
 from pilotage.steering.handles import HookHandles
 from pilotage.steering.sites import resolve
 from pilotage.steering.tokens import group_id
@@ -76,7 +75,7 @@ class Patch:
         if values.shape[2] != self._site.width:
             raise ValueError(f"{site} is {self._site.width} wide, the values {values.shape[2]}")
         self._values, self._mask = values, mask[..., None]
-        self._edit = _Edit(decoder, site, self._change)
+        self._handles = HookHandles()
 
     def _change(self, value: torch.Tensor) -> torch.Tensor:
         if value.shape[:2] != self._mask.shape[:2]:
@@ -87,7 +86,7 @@ class Patch:
         return torch.where(self._mask, self._values.to(value) - value, torch.zeros_like(value))
 
     def __enter__(self) -> Patch:
-        self._edit.attach()
+        hook_site(self._handles, self._site, self._change)
         return self
 
     def __exit__(
@@ -96,7 +95,7 @@ class Patch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._edit.remove()
+        self._handles.remove()
 
 
 def both_sides(
@@ -157,15 +156,15 @@ def attribution(
 ) -> list[Effect]:
     """The effects estimated at the negative side: gradient of the metric times the difference of
     the activations, summed over a group's tokens. One forward and one backward pass."""
-    probes = {site: _Probe(decoder, site) for site in sides.activations}
+    probes = {site: _Probe(site) for site in sides.activations}
+    handles = HookHandles()
     try:
-        for probe in probes.values():
-            probe.edit.attach()
+        for site, probe in probes.items():
+            hook_site(handles, resolve(decoder, site), probe.add)
         with torch.enable_grad():
             forward("negative").sum().backward()
     finally:
-        for probe in probes.values():
-            probe.edit.remove()
+        handles.remove()
     found = []
     for site, (positive, negative) in sides.activations.items():
         gradient = probes[site].gradient()
@@ -176,49 +175,13 @@ def attribution(
     return found
 
 
-class _Edit:
-    """Adds `change(value)` to the value at a site, in every forward while attached."""
-
-    def __init__(
-        self, decoder: nn.Module, site: str, change: Callable[[torch.Tensor], torch.Tensor]
-    ) -> None:
-        self._site, self._change = resolve(decoder, site), change
-        self._handles = HookHandles()
-        self._stream: torch.Tensor | None = None
-
-    def attach(self) -> None:
-        site = self._site
-        if site.adds_stream and site.stream is not None:
-            self._handles.before(site.stream, self._remember)
-        if site.edge == "in":
-            self._handles.before(site.module, self._before)
-        else:
-            self._handles.after(site.module, self._after)
-
-    def remove(self) -> None:
-        self._handles.remove()
-        self._stream = None
-
-    def _remember(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self._stream = args[0]
-
-    def _before(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (args[0] + self._change(args[0]), *args[1:])
-
-    def _after(self, module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
-        stream, self._stream = self._stream, None
-        value = output if stream is None else stream + output
-        return output + self._change(value)
-
-
 class _Probe:
     """A zero that is added at a site, so that its gradient is that of the site."""
 
-    def __init__(self, decoder: nn.Module, site: str) -> None:
+    def __init__(self, site: str) -> None:
         self.site, self.zero = site, torch.zeros(())
-        self.edit = _Edit(decoder, site, self._make)
 
-    def _make(self, value: torch.Tensor) -> torch.Tensor:
+    def add(self, value: torch.Tensor) -> torch.Tensor:
         self.zero = torch.zeros_like(value, requires_grad=True)
         return self.zero
 

@@ -14,6 +14,13 @@ from pilotage.steering.captures import capture
 from pilotage.steering.tokens import group_id
 
 
+def draw_steps(demos: Sequence[Demo], n: int, seed: int) -> tuple[np.ndarray, list[int]]:
+    """`n` env steps drawn uniformly, with repetition: which demo int64 `[n]`, and which step."""
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(len(demos), size=n)
+    return picks, [int(rng.integers(demos[i].n_steps)) for i in picks]
+
+
 def single_step_window(
     model: VLAModel, demos: Sequence[Demo], steps: Sequence[int], suffix: str
 ) -> Window:
@@ -62,9 +69,7 @@ def paired_activations(
     Steps are drawn uniformly from the demos with the seed; both sides see the same observation and
     the same (expert) actions, so only words differ.
     """
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(len(demos), size=n_pairs)
-    steps = [int(rng.integers(demos[i].n_steps)) for i in picks]
+    picks, steps = draw_steps(demos, n_pairs, seed)
     kinds = [group_id(name) for name in token_groups]
     sides = []
     for suffix in (positive, negative):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from pilotage.agents.vla.activations import single_step_window
+from pilotage.agents.vla.activations import draw_steps, single_step_window
 from pilotage.agents.vla.demos import Demo
 from pilotage.agents.vla.model import VLAModel
 from pilotage.steering.captures import capture
@@ -35,9 +35,7 @@ def natural_and_edited(
     the last action token (nothing follows it). Raises ValueError for interventions that select
     none of them.
     """
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(len(demos), size=n_steps)
-    steps = [int(rng.integers(demos[i].n_steps)) for i in picks]
+    picks, steps = draw_steps(demos, n_steps, seed)
     sites = list(dict.fromkeys(i.site for i in interventions))
     found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     for site in sites:

@@ -32,6 +32,7 @@ from pilotage.episodes.types import Condition
 from pilotage.steering.controls import random_matched_all
 from pilotage.steering.feedback import Setpoint
 from pilotage.steering.interventions import Intervention
+from pilotage.steering.vectors import SteeringVector, load_vector
 
 CONTROLS = ("random-matched", "prompt", "action-scale")
 _FIELDS = ("interventions", "random_matched_seed", "prompt_suffix", "action_scale", "feedback")
@@ -185,20 +186,24 @@ def parse_condition(text: str, folder: Path | None) -> Condition:
 
 def _entry(name: str, folder: Path | None) -> Mapping[str, Any]:
     if name.endswith(".safetensors"):
-        from pilotage.steering.vectors import load_vector
-
         path = Path(name).resolve()
         vector = load_vector(path)
-        spec: dict[str, Any] = {
-            "kind": "add",
-            "site": vector.site,
-            "coefficient": vector.norm,
-            "vector": {"file": str(path), "digest": vector.digest},
-        }
-        if "token_groups" in vector.source:  # steer the tokens that it was measured at
-            spec["selector"] = {"token_groups": vector.source["token_groups"]}
-        return {"interventions": [spec]}
+        return {"interventions": [vector_spec(vector, path, vector.norm)]}
     table = load_table(folder)
     if name not in table:
         raise unknown("condition", name, ["baseline", *table], ", or give a .safetensors file")
     return table[name]
+
+
+def vector_spec(vector: SteeringVector, path: Path, coefficient: float) -> dict[str, Any]:
+    """The addition of a vector that lies at an absolute `path`, at the tokens that it was measured
+    at where it says so."""
+    spec: dict[str, Any] = {
+        "kind": "add",
+        "site": vector.site,
+        "coefficient": coefficient,
+        "vector": {"file": str(path), "digest": vector.digest},
+    }
+    if "token_groups" in vector.source:
+        spec["selector"] = {"token_groups": vector.source["token_groups"]}
+    return spec

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pilotage.agents.vla.actions import ActionCodec
-from pilotage.agents.vla.activations import single_step_window
+from pilotage.agents.vla.activations import draw_steps, single_step_window
 from pilotage.agents.vla.demos import Demo
 from pilotage.agents.vla.model import VLAModel, Window
 from pilotage.steering.patching import Effect, Sides, attribution, both_sides, patch_effects
@@ -55,10 +55,8 @@ def trace_word(
             f"{positive!r} has {lengths[0]} tokens and {negative!r} {lengths[1]}: choose wordings "
             "of one length, such as quickly and slowly"
         )
-    rng = np.random.default_rng(seed)
-    chosen = rng.integers(len(demos), size=n_steps)
+    chosen, steps = draw_steps(demos, n_steps, seed)
     picks = [demos[i] for i in chosen]
-    steps = [int(rng.integers(d.n_steps)) for d in picks]
     windows = {
         "positive": single_step_window(model, picks, steps, positive),
         "negative": single_step_window(model, picks, steps, negative),

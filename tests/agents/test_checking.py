@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
@@ -10,7 +9,7 @@ from pilotage.agents.vla.checking import natural_and_edited
 from pilotage.agents.vla.demos import Demo
 from pilotage.steering.interventions import Intervention, Selector
 
-from .tiny import tiny_config, tiny_model, tiny_task
+from .tiny import tiny_config, tiny_demos, tiny_model
 
 TEXT = "go to the red cube"
 SITE = "layers.1.resid:out"
@@ -18,19 +17,7 @@ SITE = "layers.1.resid:out"
 
 @pytest.fixture
 def demos() -> list[Demo]:
-    config, rng = tiny_config(), np.random.default_rng(0)
-    return [
-        Demo(
-            task=tiny_task(i, TEXT),
-            images=[rng.integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)],
-            proprio=rng.normal(size=(5, config.proprio_dim)).astype(np.float32),
-            actions=rng.uniform(-1, 1, (5, 3)).astype(np.float32),
-            narrations=["go left"] * 5,
-            aux=np.zeros((5, 2), np.float32),
-            success=True,
-        )
-        for i in range(3)
-    ]
+    return tiny_demos()
 
 
 def _add(**selector) -> Intervention:

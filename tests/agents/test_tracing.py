@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
@@ -10,24 +9,12 @@ from pilotage.agents.vla.activations import single_step_window
 from pilotage.agents.vla.demos import Demo
 from pilotage.agents.vla.tracing import expected_length, trace_word
 
-from .tiny import tiny_config, tiny_model, tiny_task
+from .tiny import tiny_config, tiny_demos, tiny_model
 
 
 @pytest.fixture
 def demos() -> list[Demo]:
-    config, rng = tiny_config(), np.random.default_rng(0)
-    return [
-        Demo(
-            task=tiny_task(i, "go to the red cube"),
-            images=[rng.integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)],
-            proprio=rng.normal(size=(5, config.proprio_dim)).astype(np.float32),
-            actions=rng.uniform(-1, 1, (5, 3)).astype(np.float32),
-            narrations=["go left"] * 5,
-            aux=np.zeros((5, 2), np.float32),
-            success=True,
-        )
-        for i in range(3)
-    ]
+    return tiny_demos()
 
 
 def test_the_metric_is_the_expected_size_of_the_translation(demos: list[Demo]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from pilotage.agents.vla.config import VLAConfig
+from pilotage.agents.vla.demos import Demo
 from pilotage.agents.vla.model import VLAModel
 from pilotage.episodes.types import Task
 
@@ -53,6 +54,23 @@ def tiny_model(config: VLAConfig, seed: int = 0) -> VLAModel:
 
 def tiny_task(i: int, instruction: str, max_steps: int = 12) -> Task:
     return Task(f"tiny-{i}", "test", "train", "f", instruction, max_steps, None, None, None, 1.0)
+
+
+def tiny_demos() -> list[Demo]:
+    """Three labelled episodes of five steps for `tiny_config()`."""
+    config, rng = tiny_config(), np.random.default_rng(0)
+    return [
+        Demo(
+            task=tiny_task(i, "go to the red cube"),
+            images=[rng.integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)],
+            proprio=rng.normal(size=(5, config.proprio_dim)).astype(np.float32),
+            actions=rng.uniform(-1, 1, (5, 3)).astype(np.float32),
+            narrations=["go left"] * 5,
+            aux=np.zeros((5, 2), np.float32),
+            success=True,
+        )
+        for i in range(3)
+    ]
 
 
 def tiny_observations(
