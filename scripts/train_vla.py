@@ -37,7 +37,8 @@ SCENES_SHARE = 1.0  # of the expert's weight, for the demos of static views
 ROUND_WEIGHT = 2.0  # of a policy-driven episode; an expert's has 1
 LAST_ROUND = 0.8  # share of the training at the last DAgger round
 SAVE_EVERY = 500  # updates
-TRAINING_HEADS = {"aux_dim": "aux", "n_pointed": "pointer"}  # sizes, and the modules they size
+# fields of the configuration, and the modules that they size
+TRAINING_HEADS = {"aux_dim": "aux", "n_pointed": "pointer", "finds_clause": "clause"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Options:
     threads: int = 1
     learning_rate: float = 1e-3
     pointing_weight: float = 4.0  # of the pointing loss, relative to the action loss
+    clause_weight: float = 0.3  # of telling which words are being carried out, likewise
     batch_windows: int = 16
     window_steps: int = 8  # env steps a window holds, in worlds without memory
 
@@ -124,6 +126,7 @@ class _Training:
             narrations_per_window=3 if remembers else min(2, max(1, window // 2)),
             learning_rate=options.learning_rate,
             pointing_weight=options.pointing_weight,
+            clause_weight=options.clause_weight,
             seed=options.seed,
         )
         self.trainer = Trainer(model, train_config)
@@ -197,6 +200,7 @@ class _Training:
             seed=seed,
             siblings=world.siblings,
             pointing=world.pointing,
+            clause_of=world.clause_of,
             progress=self.log.every(500, name),
         )
         films = {id(d.images): d for d in demos}.values()

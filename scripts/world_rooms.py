@@ -27,6 +27,7 @@ from pilotage.envs.rooms.bodies import (
 )
 from pilotage.envs.rooms.furniture import overlaps
 from pilotage.envs.rooms.house import House, house_split
+from pilotage.envs.rooms.interpreter import clauses_of
 from pilotage.envs.rooms.lane import into_frame
 from pilotage.envs.rooms.layout import Door
 from pilotage.envs.rooms.palette import CATEGORIES, COLORS, ROOM_COLORS
@@ -50,6 +51,7 @@ def make() -> TrainingWorld:
         max_collect_steps=160,
         look=look,
         pointing=pointing,
+        clause_of=clause_of,
         patience=8,
     )
 
@@ -100,6 +102,36 @@ def pointing(envs: RoomsVectorEnv, slot: int, task: Task, config: VLAConfig) -> 
     if ends := _ends_at(task):
         out[:, 1] = count_pixels(np.isin(segments, ends), grid) >= MIN_PIXELS
     return out
+
+
+def clause_of(envs: RoomsVectorEnv, slot: int, task: Task, config: VLAConfig) -> np.ndarray:
+    """Bool [max_instruction]: the tokens of a route instruction that speak of the room the agent is
+    in, up to the words for its next door. None in a room that the route does not go through."""
+    out = np.zeros(config.max_instruction, dtype=bool)
+    if task.family != "instruction":
+        return out
+    lane = envs.lanes[slot]
+    rooms = rooms_of_route(lane.house, task)
+    here = lane.house.room_at(lane.x, lane.y)
+    if here in rooms:
+        first, end = leg_words(task.instruction)[rooms.index(here)]
+        out[1 + first : 1 + end] = True  # behind <bos>
+    return out
+
+
+def rooms_of_route(house: House, task: Task) -> list[int]:
+    """The rooms that a task's reference path goes through, in order."""
+    path = np.array(task.reference_path)[:, :2]
+    return [house.room_at(*map(float, path[0])), *(c.room for c in crossings(house, path))]
+
+
+@lru_cache(maxsize=4096)
+def leg_words(instruction: str) -> list[tuple[int, int]]:
+    """For each room of a route, the words [first, end) that speak of it: from behind the words for
+    the door into it to the end of those for the door out of it."""
+    n_words = len(instruction.split())
+    ends = [c.first + len(c.words.split()) for c in clauses_of(instruction) if c.is_door]
+    return list(zip([0, *ends], [*ends, n_words], strict=True))
 
 
 def _ends_at(task: Task) -> list[int]:

@@ -17,13 +17,14 @@ from pilotage.episodes.types import Task
 from pilotage.scripts.worlds import TrainingWorld
 
 HANDS_PER_SCENE = 4  # random poses of the hand over one scene
-HAND_LOW, HAND_HIGH = (0.34, -0.26, 0.02), (0.64, 0.26, 0.34)  # where they are drawn, m
+HAND_LOW, HAND_HIGH = (0.26, -0.40, 0.02), (0.72, 0.40, 0.34)  # where they are drawn, m
 SIBLINGS = Siblings(
     n=3,
     draw=draw_sibling,
     label=lambda envs, slot, task: envs.expert_for(slot, task),
 )
 PUSH_RUN = 0.08  # metres from an object's middle to where a push of it begins, about
+PRACTICE = (*layout.FAMILIES, "push", "pick_place")  # the two that take longest to learn, twice
 CAMERAS = {"rgb": "front", "wrist_rgb": "wrist"}
 WORDS = (*layout.COLORS, *layout.SHAPES, "zone", "gripper")
 
@@ -46,7 +47,7 @@ def make() -> TrainingWorld:
 
 def train_tasks(n: int, seed: int) -> list[Task]:
     n_speed = (2 * n) // 5
-    mixed = make_tasks("train", n - n_speed, seed=seed)
+    mixed = make_tasks("train", n - n_speed, seed=seed, families=PRACTICE)
     return [*mixed, *make_tasks("train", n_speed, seed=seed, manners="speed")]
 
 

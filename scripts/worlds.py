@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pilotage.agents.vla.config import VLAConfig
-from pilotage.agents.vla.demos import AuxTargets, Demo, Hasten, Pointing, Siblings
+from pilotage.agents.vla.demos import AuxTargets, ClauseOf, Demo, Hasten, Pointing, Siblings
 from pilotage.agents.vla.grounding import Views
 from pilotage.episodes.types import BASELINE, Agent, Task
 
@@ -37,6 +37,7 @@ class TrainingWorld:
     hasten: Hasten | None = None
     siblings: Siblings | None = None
     pointing: Pointing | None = None  # labels of the states that episodes visit
+    clause_of: ClauseOf | None = None  # likewise
     patience: int | None = None  # of policy-driven episodes, see `Driver`
 
     def evaluate(self, agent: Agent, envs: Any, n: int) -> dict[str, float]:

@@ -75,6 +75,7 @@ class VLAConfig:
     )
     aux_dim: int = 0  # auxiliary regression targets used in training only
     n_pointed: int = 0  # things of the instruction that image tokens are to recognise, in training
+    finds_clause: bool = False  # in training, also tell which words are being carried out
 
     @property
     def image_patches(self) -> list[PatchGrid]:
@@ -100,6 +101,12 @@ class VLAConfig:
         """Blocks after which image tokens are read for what the instruction names: half of them
         where a name is enough, all but one where it takes the past to know what comes next."""
         return max(1, self.n_layers - 1 if self.memory_steps > 1 else self.n_layers // 2)
+
+    @property
+    def clause_layer(self) -> int:
+        """Blocks after which the words being carried out are to be known: half of them, so that
+        the others can use them."""
+        return max(1, self.n_layers // 2)
 
     @property
     def channels(self) -> int:

@@ -17,6 +17,9 @@ AuxTargets = Callable[[Task, dict[str, np.ndarray]], np.ndarray]
 # (envs, slot, task, config) -> bool [n_image_tokens, n_pointed]: which patches of the picture show
 # what the instruction means there.
 Pointing = Callable[[Any, int, Task, VLAConfig], np.ndarray]
+# (envs, slot, task, config) -> bool [max_instruction]: which tokens of the instruction are being
+# carried out there; none where that is not known.
+ClauseOf = Callable[[Any, int, Task, VLAConfig], np.ndarray]
 # (task, action) -> the action that is executed instead, so that slow episodes take fewer steps; the
 # label stays the expert's.
 Hasten = Callable[[Task, np.ndarray], np.ndarray]
@@ -35,6 +38,7 @@ class Demo:
     success: bool
     # bool [T, n_image_tokens, n_pointed]: which patches show what the instruction names, if known
     pointed: np.ndarray | None = None
+    clause: np.ndarray | None = None  # bool [T, max_instruction], the words being carried out
 
     @property
     def n_steps(self) -> int:
@@ -83,6 +87,7 @@ def collect(
     seed: int,
     siblings: Siblings | None = None,
     pointing: Pointing | None = None,
+    clause_of: ClauseOf | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Demo]:
     """Play every task once in the slots of `envs` (made with `expert_actions=True`).
@@ -120,6 +125,8 @@ def collect(
                 lane.see(i, envs, observations, infos, config, aux_targets, siblings)
                 if pointing is not None:
                     lane.labels.pointed.append(pointing(envs, i, lane.task, config))
+                if clause_of is not None:
+                    lane.labels.clause.append(clause_of(envs, i, lane.task, config))
         observations, _, terminated, truncated, infos = envs.step(actions)
         for i, lane in enumerate(lanes):
             if lane is None:
@@ -184,6 +191,7 @@ class Labels:
     narrations: list[str] = field(default_factory=list)
     aux: list[np.ndarray] = field(default_factory=list)
     pointed: list[np.ndarray] = field(default_factory=list)  # may stay empty
+    clause: list[np.ndarray] = field(default_factory=list)  # may stay empty
 
     def add(
         self, action: Any, words: str, row: dict[str, np.ndarray], aux_targets: AuxTargets
@@ -203,6 +211,7 @@ class Labels:
             aux=np.stack(self.aux),
             success=success,
             pointed=np.stack(self.pointed) if self.pointed else None,
+            clause=np.stack(self.clause) if self.clause else None,
         )
 
 

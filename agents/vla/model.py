@@ -28,7 +28,8 @@ class Window:
     instruction int64 [B, I]; images: per key uint8 [B, T, H, W, C]; proprio float32 [B, T, P];
     actions int64 [B, T, K] (bin indices); valid bool [B, T]; narration_step int64 [B, R] (index
     into T); narration int64 [B, R, N] starting with <say>; aux float32 [B, T, A]; pointed bool
-    [B, T, n_image_tokens, n_pointed], which patches show which named thing, where has_pointed [B].
+    [B, T, n_image_tokens, n_pointed], which patches show which named thing, where has_pointed [B];
+    clause bool [B, T, I], the words being carried out (none where that is not known).
     """
 
     instruction: torch.Tensor
@@ -42,6 +43,23 @@ class Window:
     aux: torch.Tensor
     pointed: torch.Tensor | None = None
     has_pointed: torch.Tensor | None = None
+    clause: torch.Tensor | None = None
+
+
+class ClauseFinder(nn.Module):
+    """Logits `[B, T, I]` of "this word is being carried out at this step", from states `[B, T, d]`
+    of the steps and `[B, I, d]` of the words: a bilinear form, as in attention."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.of_step = nn.Linear(d_model, d_model, bias=False)
+        self.of_word = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(self, steps: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        width = steps.shape[-1]
+        asked = self.of_step(nn.functional.rms_norm(steps, (width,)))
+        found = self.of_word(nn.functional.rms_norm(words, (width,)))
+        return asked @ found.transpose(-1, -2) / width**0.5
 
 
 class VLAModel(nn.Module):
@@ -86,6 +104,7 @@ class VLAModel(nn.Module):
         )
         self.aux = nn.Linear(config.d_model, config.aux_dim) if config.aux_dim else None
         self.pointer = nn.Linear(config.d_model, config.n_pointed) if config.n_pointed else None
+        self.clause = ClauseFinder(config.d_model) if config.finds_clause else None
 
     @property
     def action_ids(self) -> range:
@@ -106,7 +125,8 @@ class VLAModel(nn.Module):
 
         Returns action `[B, T, K, d]` (states that predict the action tokens), narration
         `[B, R, N, d]`, instruction `[B, I, d]`, all after the decoder's final norm; and with a
-        pointer, image `[B, T, n_image_tokens, d]`, the residual stream at `pointing_layer`.
+        pointer, image `[B, T, n_image_tokens, d]`, the residual stream at `pointing_layer`; with a
+        clause finder, clause `[B, T, I]`, its logits for each word at each step.
         """
         c = self.config
         n_batch, n_steps = window.valid.shape
@@ -126,7 +146,7 @@ class VLAModel(nn.Module):
             attention_mask=mask,
             position_ids=positions,
             use_cache=False,
-            output_hidden_states=self.pointer is not None,
+            output_hidden_states=self.pointer is not None or self.clause is not None,
         )
         hidden = output.last_hidden_state
         end = n_words + n_steps * c.block_size
@@ -140,6 +160,12 @@ class VLAModel(nn.Module):
             middle = output.hidden_states[c.pointing_layer][:, n_words:end]
             middle = middle.reshape(n_batch, n_steps, c.block_size, c.d_model)
             states["image"] = middle[:, :, : c.n_image_tokens]
+        if self.clause is not None:
+            middle = output.hidden_states[c.clause_layer]
+            acting = middle[:, n_words + c.n_image_tokens : end : c.block_size]  # proprioception
+            logits = self.clause(acting, middle[:, :n_words])
+            unsaid = window.instruction == self.tokenizer.pad_id
+            states["clause"] = logits.masked_fill(unsaid[:, None], -torch.inf)
         return states
 
     def point(self, image_states: torch.Tensor) -> torch.Tensor:

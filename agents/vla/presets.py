@@ -43,6 +43,7 @@ def preset(world: str, size: str, words: Sequence[str], *, aux_dim: int) -> VLAC
             sees_past_actions=False,
             aux_dim=aux_dim,
             n_pointed=2,
+            finds_clause=True,
         )
     else:
         raise KeyError(f"no VLA preset for world {world!r}; there are: tabletop, rooms")

@@ -25,6 +25,7 @@ from pilotage.agents.vla.training import Trainer
 from pilotage.episodes.files import write_atomically
 from pilotage.episodes.types import Task
 
+OPTIONAL = ("pointed", "clause")  # arrays that a demo may lack
 CHUNK_STEPS = 20_000  # env steps a file of demonstrations holds, about
 
 
@@ -52,8 +53,9 @@ class DemoStore:
             arrays["proprio"] = np.concatenate([d.proprio for d in films])
             arrays["actions"] = np.concatenate([d.actions for d in chunk])
             arrays["aux"] = np.concatenate([d.aux for d in chunk])
-            if pointed := [d.pointed for d in chunk if d.pointed is not None]:
-                arrays["pointed"] = np.concatenate(pointed)
+            for key in OPTIONAL:
+                if some := [getattr(d, key) for d in chunk if getattr(d, key) is not None]:
+                    arrays[key] = np.concatenate(some)
             _save(arrays, self.folder / file)
             rows.append(
                 {
@@ -65,7 +67,7 @@ class DemoStore:
                             "task": d.task.to_json(),
                             "narrations": d.narrations,
                             "success": d.success,
-                            "pointed": d.pointed is not None,
+                            **{key: getattr(d, key) is not None for key in OPTIONAL},
                         }
                         for d in chunk
                     ],
@@ -94,16 +96,18 @@ def _read_chunk(row: dict[str, Any], arrays: dict[str, np.ndarray]) -> Iterator[
         ([arrays[f"images.{k}"][end - n : end] for k in range(n_cameras)], slice(end - n, end))
         for n, end in zip(row["film_steps"], ends, strict=True)
     ]
-    at = pointed_at = 0
+    at = 0
+    optional_at = dict.fromkeys(OPTIONAL, 0)
     for entry in row["demos"]:
         images, span = films[entry["film"]]
         n_steps = span.stop - span.start
         steps = slice(at, at + n_steps)
         at = steps.stop
-        pointed = None
-        if entry.get("pointed"):
-            pointed = arrays["pointed"][pointed_at : pointed_at + n_steps]
-            pointed_at += n_steps
+        optional = {}
+        for key in OPTIONAL:
+            if entry.get(key):
+                optional[key] = arrays[key][optional_at[key] : optional_at[key] + n_steps]
+                optional_at[key] += n_steps
         yield Demo(
             task=Task.from_json(entry["task"]),
             images=images,
@@ -112,7 +116,7 @@ def _read_chunk(row: dict[str, Any], arrays: dict[str, np.ndarray]) -> Iterator[
             narrations=entry["narrations"],
             aux=arrays["aux"][steps],
             success=entry["success"],
-            pointed=pointed,
+            **optional,
         )
 
 

@@ -32,6 +32,7 @@ class TrainConfig:
     instruction_weight: float = 0.05
     aux_weight: float = 1.0
     pointing_weight: float = 4.0
+    clause_weight: float = 0.3
     label_blur_bins: float = 4.0  # standard deviation of the soft action labels; 0 = one-hot
     ema: float = 0.998
     bfloat16: bool = False  # without matrix units for it (AMX), bfloat16 is slower on a CPU
@@ -114,12 +115,19 @@ class WindowSampler:
             demo.aux[padded],
             self._pointed(demo, padded),
             np.bool_(demo.pointed is not None),
+            self._clause(demo, padded),
         ]
 
     def _pointed(self, demo: Demo, steps: np.ndarray) -> np.ndarray:
         if demo.pointed is not None:
             return demo.pointed[steps]
         return np.zeros((len(steps), self.c.n_image_tokens, self.c.n_pointed), dtype=bool)
+
+
+    def _clause(self, demo: Demo, steps: np.ndarray) -> np.ndarray:
+        if demo.clause is not None:
+            return demo.clause[steps]
+        return np.zeros((len(steps), self.c.max_instruction), dtype=bool)
 
 
 class Trainer:
@@ -170,6 +178,7 @@ class Trainer:
             + t.instruction_weight * losses["instruction"]
             + t.aux_weight * losses["aux"]
             + t.pointing_weight * losses["pointing"]
+            + t.clause_weight * losses["clause"]
         )
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -199,6 +208,7 @@ class Trainer:
             "instruction": self._word_loss(word_logits, w.instruction[:, 1:]),
             "aux": torch.zeros(()),
             "pointing": self._pointing_loss(w, states),
+            "clause": self._clause_loss(w, states),
         }
         if guess is not None:
             losses["aux"] = nn.functional.smooth_l1_loss(
@@ -231,6 +241,18 @@ class Trainer:
         return nn.functional.binary_cross_entropy_with_logits(
             logits, w.pointed[known].float(), pos_weight=torch.tensor(8.0)
         )
+
+    def _clause_loss(self, w: Window, states: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Which words are being carried out: minus the logarithm of the probability that falls on
+        any of them, where they are known (a progress monitor in words; compare Ma et al., ICLR
+        2019)."""
+        if "clause" not in states or w.clause is None:
+            return torch.zeros(())
+        known = w.clause.any(-1) & w.valid
+        if not known.any():
+            return torch.zeros(())
+        log_p = states["clause"][known].float().log_softmax(-1)
+        return -log_p.masked_fill(~w.clause[known], -torch.inf).logsumexp(-1).mean()
 
     def _word_loss(self, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(

@@ -26,6 +26,21 @@ _THING = rf"(?:(?P<color>{'|'.join(COLORS)}) )?(?P<category>{'|'.join(CATEGORIES
 
 
 @dataclass(frozen=True)
+class Clause:
+    """A part of an instruction, and the index of its first word in it."""
+
+    words: str
+    first: int
+
+    @property
+    def is_door(self) -> bool:
+        """Whether it leads into another room."""
+        return not re.match(r"(stop|wait)\b|turn around$", self.words) and not re.search(
+            r"\b(pass|past)\b", self.words
+        )
+
+
+@dataclass(frozen=True)
 class Standing:
     """One way to have understood the words so far."""
 
@@ -46,7 +61,7 @@ def interpret(house: House, text: str, x: float, y: float, heading: float) -> se
         ValueError: a clause is not understood, or the sentence does not end with stopping.
     """
     standings = {Standing(house.room_at(x, y), x, y, heading)}
-    clauses = re.split(r" (?:and then|then|and) ", text)
+    clauses = [clause.words for clause in clauses_of(text)]
     for k, clause in enumerate(clauses):
         if re.match(r"(stop|wait)\b", clause):
             if k + 1 < len(clauses):
@@ -54,6 +69,16 @@ def interpret(house: House, text: str, x: float, y: float, heading: float) -> se
             return {e for s in standings for e in _endings(house, clause, s)}
         standings = {n for s in standings for n in _follow(house, clause, s)}
     raise ValueError(f"{text!r} does not say where to stop")
+
+
+def clauses_of(text: str) -> list[Clause]:
+    """The clauses between "then", "and then" and "and"."""
+    found, first = [], 0
+    for part in re.split(r"( (?:and then|then|and) )", text):
+        if part[0] != " ":
+            found.append(Clause(part, first))
+        first += len(part.split())
+    return found
 
 
 def _follow(house: House, clause: str, at: Standing) -> list[Standing]:

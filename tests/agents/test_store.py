@@ -35,6 +35,7 @@ def demo(config: VLAConfig, i: int, n_steps: int, like: Demo | None = None) -> D
         aux=rng.normal(size=(n_steps, config.aux_dim)).astype(np.float32),
         success=bool(i % 2),
         pointed=rng.random((n_steps, 1, 2)) < 0.3 if i == 2 else None,
+        clause=rng.random((n_steps, config.max_instruction)) < 0.3 if i in (1, 2) else None,
     )
 
 
@@ -59,10 +60,11 @@ def test_demos_come_back_as_they_were(
         for name in ("proprio", "actions", "aux"):
             assert np.array_equal(getattr(ours, name), getattr(theirs, name))
         assert np.array_equal(ours.images[0], theirs.images[0])
-        assert (ours.pointed is None) == (theirs.pointed is None)
+        for name in ("pointed", "clause"):
+            given, found = getattr(ours, name), getattr(theirs, name)
+            assert (given is None) == (found is None)
+            assert given is None or np.array_equal(given, found)
     assert demos[1].pointed is not None
-    assert again[1].pointed is not None
-    assert np.array_equal(demos[1].pointed, again[1].pointed)
     assert again[0].images is again[1].images  # once in memory
     assert again[1].images is not again[2].images
 

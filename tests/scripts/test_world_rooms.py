@@ -11,7 +11,15 @@ from pilotage.agents.vla.presets import preset
 from pilotage.envs.rooms import RoomsVectorEnv, make_tasks
 from pilotage.envs.rooms.bodies import DOOR_SEGMENT, ITEM_SEGMENT
 from pilotage.envs.rooms.layout import Door
-from pilotage.scripts.world_rooms import aux_targets, opening_columns, pointing, train_tasks
+from pilotage.scripts.world_rooms import (
+    aux_targets,
+    clause_of,
+    leg_words,
+    opening_columns,
+    pointing,
+    rooms_of_route,
+    train_tasks,
+)
 from pilotage.scripts.worlds import training_world
 
 DOOR = Door((0, 1), (2.0, 0.0), 0, 2.0)  # in a wall across the x axis, from y = -1 to y = 1
@@ -80,3 +88,58 @@ def test_pointnav_points_at_no_thing() -> None:
     row = {name: rows[0] for name, rows in infos["trace"].items()}
     assert aux_targets(task, row).shape == (5,)
     envs.close()
+
+
+def test_the_words_of_each_room_of_a_route() -> None:
+    text = (
+        "turn around then take the door ahead and go past the sofa "
+        "and then enter the library and stop at the lamp"
+    )
+    words = text.split()
+    legs = [" ".join(words[first:end]) for first, end in leg_words(text)]
+    assert legs == [
+        "turn around then take the door ahead",
+        "and go past the sofa and then enter the library",
+        "and stop at the lamp",
+    ]
+
+
+def test_every_route_has_words_for_each_of_its_rooms() -> None:
+    envs = RoomsVectorEnv(1, expert_actions=True)
+    for task in make_tasks("train", 40, seed=8, families=["instruction"]):
+        envs.reset(seed=[0], options={"reset_mask": np.ones(1, bool), "tasks": [task]})
+        house = envs.lanes[0].house
+        rooms = rooms_of_route(house, task)
+        legs = leg_words(task.instruction)
+        assert len(legs) == len(rooms)
+        words = task.instruction.split()
+        for room, (first, end) in zip(rooms[1:], legs, strict=False):  # "into the kitchen"
+            if " into " in (leg := " " + " ".join(words[first:end])):
+                assert leg.split(" into the ")[-1] == house.rooms[room].type
+
+
+def test_the_expert_carries_out_the_words_in_their_order() -> None:
+    world = training_world("rooms")
+    config = preset("rooms", "nano", world.vocabulary(), aux_dim=world.aux_dim)
+    envs = RoomsVectorEnv(4, expert_actions=True)
+    tasks = [
+        *make_tasks("train", 3, seed=4, families=["instruction"]),
+        *make_tasks("train", 1, seed=4, families=["pointnav"]),
+    ]
+    observations, _ = envs.reset(
+        seed=[0] * 4, options={"reset_mask": np.ones(4, bool), "tasks": tasks}
+    )
+    seen: list[list[tuple[int, int]]] = [[], [], [], []]
+    live = np.ones(4, bool)
+    while live.any():
+        for slot in np.flatnonzero(live).tolist():
+            marks = np.flatnonzero(clause_of(envs, slot, tasks[slot], config))
+            if len(marks):
+                assert len(marks) == marks[-1] - marks[0] + 1  # neighbouring words
+                span = (int(marks[0]) - 1, int(marks[-1]))  # behind <bos>
+                seen[slot] += [] if seen[slot][-1:] == [span] else [span]
+        observations, _, terminated, truncated, _ = envs.step(observations["expert_action"])
+        live &= ~(terminated | truncated)
+    for slot in range(3):
+        assert seen[slot] == leg_words(tasks[slot].instruction)
+    assert not seen[3]
