@@ -56,7 +56,7 @@ def hold(
         quiet=quiet,
     )
     rows = table(records, names, targets)
-    title = f"tabletop {split}, {episodes} paired episodes, families {', '.join(families)}"
+    title = f"tabletop {split}, {episodes} paired episodes, families {', '.join(families) or 'all'}"
     write_rows(rows, out, "hold", title, as_json=as_json)
     return rows
 

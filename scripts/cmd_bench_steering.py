@@ -82,7 +82,7 @@ def steering(
         quiet=quiet,
     )
     rows = table(records, names)
-    title = f"{env} {split}, {episodes} paired episodes, families {', '.join(families)}"
+    title = f"{env} {split}, {episodes} paired episodes, families {', '.join(families) or 'all'}"
     write_rows(rows, out, "steering", title, as_json=as_json)
     return rows
 

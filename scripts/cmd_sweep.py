@@ -50,9 +50,7 @@ def sweep(
 ) -> list[dict[str, Any]]:
     """See `pilotage steer sweep --help`."""
     names = conditions_of(agent_folder(agent, "tabletop"), concept, doses, n_random)
-    tasks = make_tasks(
-        "tabletop", split, episodes, seed=seed, families=families or None, manners="none"
-    )
+    tasks = make_tasks("tabletop", split, episodes, seed=seed, families=families, manners="none")
     records, run = play(
         env="tabletop",
         agent=agent,

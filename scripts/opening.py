@@ -91,7 +91,7 @@ def make_tasks(
     """`n` tasks of a world."""
     from pilotage.envs.registry import load_world
 
-    return load_world(world).make_tasks(split, n, seed=seed, families=families, **options)
+    return load_world(world).make_tasks(split, n, seed=seed, families=families or None, **options)
 
 
 def progress_bar(total: int, label: str, *, quiet: bool) -> tuple[Any, Callable[[int], None]]:

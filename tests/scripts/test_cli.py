@@ -170,3 +170,19 @@ def test_an_unknown_concept_lists_the_concepts(pilotage, untrained: Path) -> Non
     status, _, err = pilotage("project", "--agent", str(untrained), "--concept", "purpleness")
     assert status == 2
     assert "concepts: slow, fast, up" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("steer", "sweep", "--doses", "0.5,much"), "--doses '0.5,much': 'much' is not a number"),
+        (("bench", "hold", "--targets", ","), "--targets is empty"),
+        (("bench", "mapf", "--agents", "50,1.5"), "'1.5' is not a whole number"),
+    ],
+)
+def test_a_list_of_numbers_that_holds_none_is_refused(
+    pilotage, words: tuple[str, ...], told: str
+) -> None:
+    status, _, err = pilotage(*words)
+    assert status == 2
+    assert told in err
