@@ -103,4 +103,5 @@ def _named_arrays(record: EpisodeRecord) -> dict[str, np.ndarray]:
     arrays = {f"trace[{name!r}]": rows for name, rows in record.trace.items()}
     arrays |= {"rewards": record.rewards, "actions": record.actions}
     arrays |= {f"agent_trace[{name!r}]": rows for name, rows in record.agent_trace.items()}
-    return arrays if record.frames is None else arrays | {"frames": record.frames}
+    pictures = {"frames": record.frames, "depths": record.depths}
+    return arrays | {name: rows for name, rows in pictures.items() if rows is not None}

@@ -107,14 +107,14 @@ class Lanes:
         )
         trace = self._trace(infos)
         self._observations = dict(observations)
-        frames = self._frames(slots)
+        pictures = self._pictures(slots)
         failures: dict[int, Exception | str] = {}
         for slot in slots:
             reason = _env_error(infos, slot)
             if reason is not None:
                 failures[slot] = reason
                 continue
-            self._episode(slot).start(_row(trace, slot), frames.get(slot))
+            self._episode(slot).start(_row(trace, slot), pictures.get(slot, {}))
         return failures
 
     # -- one step ------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ class Lanes:
                 yield self._fail(slot, EndReason.ENV_ERROR, error)
             return
         self._observations = dict(observations)
-        frames = self._frames(slots)
+        pictures = self._pictures(slots)
         ended = np.asarray(terminated, bool) | np.asarray(truncated, bool)
         for slot in slots:
             episode = self._episode(slot)
@@ -150,7 +150,7 @@ class Lanes:
                 float(rewards[slot]),
                 _row(trace, slot),
                 _row(agent_trace, slot),
-                frames.get(slot),
+                pictures.get(slot, {}),
             )
             if ended[slot]:
                 end = EndReason(infos["end_reason"][slot])
@@ -254,13 +254,16 @@ class Lanes:
     def _visible(self) -> Observations:
         return {k: v for k, v in self._observations.items() if k not in self._hidden}
 
-    def _frames(self, slots: Sequence[int]) -> dict[int, np.ndarray]:
-        """Own copies of what the slots that keep frames see, uint8 [H, W, 3] each."""
-        rgb = self._observations.get("rgb")
-        if rgb is None:
-            return {}
-        wanted = [slot for slot in slots if self._episode(slot).item.record_frames]
-        return {slot: np.array(rgb[slot], np.uint8) for slot in wanted}
+    def _pictures(self, slots: Sequence[int]) -> dict[int, dict[str, np.ndarray]]:
+        """Own copies of what the slots that keep frames see."""
+        rgb, depth = (self._observations.get(key) for key in ("rgb", "depth"))
+        seen: dict[int, dict[str, np.ndarray]] = {}
+        for slot in slots:
+            if self._episode(slot).item.record_frames:
+                seen[slot] = {} if rgb is None else {"frames": np.array(rgb[slot], np.uint8)}
+                if depth is not None:
+                    seen[slot]["depths"] = _millimetres(depth[slot])
+        return seen
 
     def _trace(self, infos: Mapping[str, Any]) -> dict[str, np.ndarray]:
         trace = copy_batch(infos["trace"], len(self.episodes), 'infos["trace"]')
@@ -272,6 +275,12 @@ class Lanes:
                 f'infos["trace"] changed during the run: {self._trace_layout} became {found}'
             )
         return trace
+
+
+def _millimetres(depth_m: np.ndarray) -> np.ndarray:
+    """uint16 [H, W]; what is farther than 65.5 m, infinite or not a number is 65,535."""
+    mm = np.nan_to_num(1000.0 * np.asarray(depth_m, np.float64), nan=np.inf, posinf=np.inf)
+    return np.rint(np.clip(mm, 0, 65_535)).astype(np.uint16)
 
 
 def _check_world(envs: gym.vector.VectorEnv[Any, Any, Any], agent: Agent) -> None:

@@ -13,7 +13,7 @@ is known, else every episode that was being stepped; the run goes on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -79,7 +79,7 @@ def run_episodes(
         on_error=on_error,
         progress=progress,
     ):
-        played[record.key] = record if keep_frames else replace(record, frames=None)
+        played[record.key] = record if keep_frames else record.without_pictures()
     keys = [item.key for item in plan_work(tasks, conditions, seed=seed, repeats=repeats)]
     if run is None:
         return [played[key] for key in keys]

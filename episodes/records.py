@@ -1,12 +1,12 @@
 """Episode records as files: one safetensors file each, with a JSON header in its metadata.
 
 Layout: tensors `actions`, `rewards`, `trace.<name>`, `agent_trace.<name>` as they are, and `frames`
-as compressed bytes. Metadata `record`: canonical JSON with the format's name and version,
-everything of the record that is not an array, and the digest of the whole content. Any safetensors
-reader can open the arrays; no pickle is involved. NaN and infinity may occur in arrays, not in the
-header.
+and `depths` as compressed bytes. Metadata `record`: canonical JSON with the format's name and
+version, everything of the record that is not an array, and the digest of the whole content. Any
+safetensors reader can open the arrays; no pickle is involved. NaN and infinity may occur in arrays,
+not in the header. Version 1 had no depths, and is still read.
 
-Frames are compressed by `zlib` at level 1. Differences from frame to frame were tried as well: on
+Pictures are compressed by `zlib` at level 1. Differences from frame to frame were tried as well: on
 64 x 64 pictures of both worlds they compress worse (by 28 and 41 %) and take no less time.
 """
 
@@ -25,7 +25,9 @@ from .files import write_atomically
 from .types import EndReason, EpisodeRecord, Json, Seeds, Task, canonical_json
 
 FORMAT = "pilotage-record"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
+PICTURES = {"frames": np.dtype(np.uint8), "depths": np.dtype("<u2")}  # tensors of compressed bytes
 SUFFIX = ".safetensors"
 
 
@@ -35,7 +37,7 @@ class RecordError(ValueError):
 
 def record_digest(record: EpisodeRecord) -> str:
     """Hex SHA-256 of everything in the record, frames included: equal digests, equal bits."""
-    return _digest(_header(record), _arrays(record), _frames_digest(record.frames))
+    return _digest(_header(record), _arrays(record), _picture_digests(_pictures(record)))
 
 
 def save_record(record: EpisodeRecord, path: str | Path) -> None:
@@ -50,22 +52,23 @@ def save_record(record: EpisodeRecord, path: str | Path) -> None:
     for name, array in arrays.items():
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise RecordError(f"{path}: {name} has dtype {array.dtype}; store numbers or booleans")
-    header, frames_digest = _header(record), _frames_digest(record.frames)
+    header, pictures = _header(record), _pictures(record)
+    digests = _picture_digests(pictures)
     try:
-        header["digest"] = _digest(header, arrays, frames_digest)
+        header["digest"] = _digest(header, arrays, digests)
     except (TypeError, ValueError) as error:
         raise RecordError(f"{path}: task or receipt is not JSON: {error}") from error
-    header["frames"] = None
     tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    if record.frames is not None:
-        shape = list(record.frames.shape)
-        header["frames"] = {"codec": "zlib", "shape": shape, "digest": frames_digest}
-        tensors["frames"] = _packed(record.frames)
+    header |= dict.fromkeys(PICTURES)
+    for name, film in pictures.items():
+        shape = list(film.shape)
+        header[name] = {"codec": "zlib", "shape": shape, "digest": digests[name]}
+        tensors[name] = _packed(name, film)
     write_atomically(path, save(tensors, metadata={"record": canonical_json(header)}))
 
 
 def load_record(path: str | Path, *, frames: bool = True) -> EpisodeRecord:
-    """Read a record and verify its digest. `frames=False` leaves the frames unread.
+    """Read a record and verify its digest. `frames=False` leaves frames and depths unread.
 
     Raises RecordError for a file that is truncated, altered, of another version, or not a record;
     FileNotFoundError when there is none.
@@ -73,12 +76,12 @@ def load_record(path: str | Path, *, frames: bool = True) -> EpisodeRecord:
     path = Path(path)
     header, arrays, packed = _read(path, frames=frames)
     try:
-        how = header["frames"]
-        pixels = None if packed is None else _unpacked(how, packed)
-        frames_digest = how["digest"] if how else None
-        intact = header["digest"] == _digest(header, arrays, frames_digest)
-        intact &= pixels is None or _frames_digest(pixels) == frames_digest
-        record = _record(header, arrays, pixels)
+        pictures = {name: _unpacked(name, header[name], film) for name, film in packed.items()}
+        digests = {name: how["digest"] for name in PICTURES if (how := header.get(name))}
+        intact = header["digest"] == _digest(header, arrays, digests)
+        found = _picture_digests(pictures)
+        intact &= all(found[name] == digests[name] for name in found)
+        record = _record(header, arrays, pictures)
     except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
         raise _distrusted(path, f"{type(error).__name__}: {error}") from error
     if not intact:
@@ -118,8 +121,13 @@ def _arrays(record: EpisodeRecord) -> dict[str, np.ndarray]:
     return {name: np.asarray(array) for name, array in arrays.items()}
 
 
+def _pictures(record: EpisodeRecord) -> dict[str, np.ndarray]:
+    films = {"frames": record.frames, "depths": record.depths}
+    return {name: film for name, film in films.items() if film is not None}
+
+
 def _record(
-    header: Mapping[str, Json], arrays: Mapping[str, np.ndarray], frames: np.ndarray | None
+    header: Mapping[str, Json], arrays: Mapping[str, np.ndarray], pictures: Mapping[str, np.ndarray]
 ) -> EpisodeRecord:
     def named(prefix: str) -> dict[str, np.ndarray]:
         return {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
@@ -136,24 +144,26 @@ def _record(
         trace=named("trace."),
         agent_trace=named("agent_trace."),
         receipt=header["receipt"],
-        frames=frames,
         error=header["error"],
+        **pictures,  # type: ignore[arg-type]
     )
 
 
 def _digest(
-    header: Mapping[str, Json], arrays: Mapping[str, np.ndarray], frames_digest: str | None
+    header: Mapping[str, Json], arrays: Mapping[str, np.ndarray], pictures: Mapping[str, str]
 ) -> str:
-    """Over the header (but for the digest and how frames are packed), the arrays and the frames."""
-    plain = {key: value for key, value in header.items() if key not in ("digest", "frames")}
-    total = hashlib.sha256(canonical_json([plain, frames_digest]).encode())
+    """Over the header (but for the digest and how pictures are packed), the arrays, and the digests
+    of the pictures."""
+    plain = {key: value for key, value in header.items() if key not in ("digest", *PICTURES)}
+    seen = [pictures.get("frames"), *([pictures["depths"]] if "depths" in pictures else [])]
+    total = hashlib.sha256(canonical_json([plain, *seen]).encode())
     for name in sorted(arrays):
         total.update(canonical_json([name, _array_digest(arrays[name])]).encode())
     return total.hexdigest()
 
 
-def _frames_digest(frames: np.ndarray | None) -> str | None:
-    return None if frames is None else _array_digest(frames)
+def _picture_digests(pictures: Mapping[str, np.ndarray]) -> dict[str, str]:
+    return {name: _array_digest(film) for name, film in pictures.items()}
 
 
 def _array_digest(array: np.ndarray) -> str:
@@ -169,8 +179,8 @@ def _array_digest(array: np.ndarray) -> str:
 
 def _read(
     path: Path, *, frames: bool
-) -> tuple[dict[str, Any], dict[str, np.ndarray], np.ndarray | None]:
-    """(header, arrays, packed frames or None). Header and file agree on whether frames exist."""
+) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """(header, arrays, packed pictures). Header and file agree on which pictures exist."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -180,10 +190,11 @@ def _read(
             metadata = file.metadata() or {}
             header = _checked_header(path, metadata.get("record"))
             names = set(file.keys())
-            if ("frames" in names) != (header.get("frames") is not None):
-                raise _distrusted(path, "its header and its content disagree about frames")
-            packed = file.get_tensor("frames") if frames and "frames" in names else None
-            return header, {n: file.get_tensor(n) for n in names - {"frames"}}, packed
+            for name in PICTURES:
+                if (name in names) != (header.get(name) is not None):
+                    raise _distrusted(path, f"its header and its content disagree about {name}")
+            packed = {n: file.get_tensor(n) for n in PICTURES if frames and n in names}
+            return header, {n: file.get_tensor(n) for n in names - set(PICTURES)}, packed
     except SafetensorError as error:
         raise _distrusted(path, str(error)) from error
 
@@ -197,26 +208,27 @@ def _checked_header(path: Path, text: str | None) -> dict[str, Any]:
         raise _distrusted(path, f"its header is not JSON: {error}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise _distrusted(path, f"its header does not say {FORMAT!r}")
-    if header.get("version") != VERSION:
+    if header.get("version") not in READABLE:
         raise RecordError(
-            f"{path} has record format version {header.get('version')}, this program reads version "
-            f"{VERSION}; read it with the version of pilotage that wrote it"
+            f"{path} has record format version {header.get('version')}, this program reads "
+            f"{' and '.join(map(str, READABLE))}; use the pilotage that wrote it"
         )
     return header
 
 
-# -- frames ----------------------------------------------------------------------------------------
+# -- pictures --------------------------------------------------------------------------------------
 
 
-def _packed(frames: np.ndarray) -> np.ndarray:
-    """Compressed bytes, uint8 [n_bytes], of frames uint8 [T + 1, H, W, 3]."""
-    if frames.dtype != np.uint8:
-        raise RecordError(f"frames have dtype {frames.dtype}, expected uint8")
-    return np.frombuffer(zlib.compress(np.ascontiguousarray(frames).data, 1), np.uint8)
+def _packed(name: str, film: np.ndarray) -> np.ndarray:
+    """Compressed bytes, uint8 [n_bytes], of frames uint8 [T + 1, H, W, 3] or depths uint16."""
+    dtype = PICTURES[name]
+    if film.dtype != dtype:
+        raise RecordError(f"{name} have dtype {film.dtype}, expected {dtype}")
+    return np.frombuffer(zlib.compress(np.ascontiguousarray(film).data, 1), np.uint8)
 
 
-def _unpacked(how: Mapping[str, Json], packed: np.ndarray) -> np.ndarray:
+def _unpacked(name: str, how: Mapping[str, Json], packed: np.ndarray) -> np.ndarray:
     if how["codec"] != "zlib":
-        raise ValueError(f"unknown frame codec {how['codec']!r}")
+        raise ValueError(f"unknown codec {how['codec']!r} of {name}")
     content = bytearray(zlib.decompress(packed.data))
-    return np.frombuffer(content, np.uint8).reshape(how["shape"])
+    return np.frombuffer(content, PICTURES[name]).reshape(how["shape"])

@@ -11,6 +11,7 @@ from .types import EndReason, EpisodeRecord, Json
 from .work import WorkItem
 
 Rows = dict[str, list[np.ndarray]]
+Pictures = Mapping[str, np.ndarray]  # of one step: "frames" uint8 [H, W, 3], "depths" uint16 [H, W]
 
 
 class EpisodeInProgress:
@@ -25,17 +26,16 @@ class EpisodeInProgress:
         self._rewards: list[float] = []
         self._trace: Rows = {}
         self._agent_trace: Rows = {}
-        self._frames: list[np.ndarray] = []
+        self._pictures: Rows = {}
 
     @property
     def n_steps(self) -> int:
         return len(self._actions)
 
-    def start(self, trace: Mapping[str, np.ndarray], frame: np.ndarray | None) -> None:
+    def start(self, trace: Mapping[str, np.ndarray], pictures: Pictures) -> None:
         """Row 0: the state after reset."""
         self._trace = {name: [row] for name, row in trace.items()}
-        if frame is not None:
-            self._frames.append(frame)
+        self._pictures = {name: [picture] for name, picture in pictures.items()}
 
     def add(
         self,
@@ -43,7 +43,7 @@ class EpisodeInProgress:
         reward: float,
         trace: Mapping[str, np.ndarray],
         agent_trace: Mapping[str, np.ndarray],
-        frame: np.ndarray | None,
+        pictures: Pictures,
     ) -> None:
         """One completed step: the action, and what the world looked like after it."""
         self._actions.append(action)
@@ -52,8 +52,8 @@ class EpisodeInProgress:
             self._trace[name].append(row)
         for name, row in agent_trace.items():
             self._agent_trace.setdefault(name, []).append(row)
-        if frame is not None:
-            self._frames.append(frame)
+        for name, picture in pictures.items():
+            self._pictures[name].append(picture)
 
     def record(
         self,
@@ -76,8 +76,8 @@ class EpisodeInProgress:
             trace=_stack(self._trace),
             agent_trace=_stack(self._agent_trace),
             receipt=receipt,
-            frames=np.stack(self._frames) if self._frames else None,
             error=error,
+            **_stack(self._pictures),  # type: ignore[arg-type]
         )
 
 

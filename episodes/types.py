@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
@@ -228,6 +228,7 @@ class EpisodeRecord:
     agent_trace: Mapping[str, np.ndarray] = field(default_factory=dict)  # each [T, ...]
     receipt: Mapping[str, Json] = field(default_factory=dict)
     frames: np.ndarray | None = None  # uint8 [T + 1, H, W, 3], what the agent saw
+    depths: np.ndarray | None = None  # uint16 [T + 1, H, W], millimetres, where it sees them
     error: str | None = None
 
     def __post_init__(self) -> None:
@@ -240,8 +241,9 @@ class EpisodeRecord:
         for name, rows in self.agent_trace.items():
             if len(rows) != n_steps:
                 raise ValueError(f"agent_trace[{name!r}] has {len(rows)} rows, expected {n_steps}")
-        if self.frames is not None and len(self.frames) != n_steps + 1:
-            raise ValueError(f"frames has {len(self.frames)} rows, expected {n_steps + 1}")
+        for name, pictures in (("frames", self.frames), ("depths", self.depths)):
+            if pictures is not None and len(pictures) != n_steps + 1:
+                raise ValueError(f"{name} has {len(pictures)} rows, expected {n_steps + 1}")
         if (self.error is not None) != self.end.is_error:
             raise ValueError(f"end={self.end} and error={self.error!r} disagree")
         if self.success and self.end.is_error:
@@ -250,6 +252,10 @@ class EpisodeRecord:
     @property
     def n_steps(self) -> int:
         return len(self.actions)
+
+    def without_pictures(self) -> EpisodeRecord:
+        """The same record without frames and depths, which take most of the memory."""
+        return replace(self, frames=None, depths=None)
 
     @property
     def key(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def gather(records: Iterable[EpisodeRecord], *, max_tasks: int, keep_frames: boo
     by_task: dict[str, list[EpisodeRecord]] = {}
     filmed: dict[str, None] = {}
     for record in records:
-        task_id, bare = record.task.task_id, replace(record, frames=None)
+        task_id, bare = record.task.task_id, record.without_pictures()
         found.records.append(bare)
         if keep_frames and record.frames is not None and len(filmed) < max_tasks:
             filmed.setdefault(task_id)

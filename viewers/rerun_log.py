@@ -104,6 +104,8 @@ def _quantities(record: EpisodeRecord) -> set[str]:
     return {
         name
         for name, there in {
+            "camera": record.frames is not None,
+            "depth": record.depths is not None,
             "speed": path is not None,
             "dose": dose is not None and bool(dose.any()),
             "tokens": trace is not None,
@@ -228,13 +230,13 @@ def _log_objects(rr: Any, stream: Any, root: str, record: EpisodeRecord) -> None
 
 
 def _log_pictures(rr: Any, stream: Any, root: str, record: EpisodeRecord) -> None:
-    for name, frames in (("camera", record.frames), ("depth", record.trace.get("depth"))):
-        if frames is None:
+    for name, pictures in (("camera", record.frames), ("depth", record.depths)):
+        if pictures is None:
             continue
-        for step, frame in enumerate(frames):
+        for step, picture in enumerate(pictures):
             stream.set_time(TIMELINE, sequence=step)
-            picture = rr.Image(frame) if name == "camera" else rr.DepthImage(frame, meter=1.0)
-            stream.log(f"{root}/{name}", picture)
+            shown = rr.Image(picture) if name == "camera" else rr.DepthImage(picture, meter=1000.0)
+            stream.log(f"{root}/{name}", shown)
     stream.reset_time()
 
 
@@ -282,7 +284,12 @@ def _blueprint(
     for task, roots in layout.items():
         names = {root: root.rsplit("/", 1)[-1] for root in roots}
         pictures = rrb.Horizontal(
-            *(rrb.Spatial2DView(origin=f"/{r}/camera", name=names[r]) for r in roots)
+            *(
+                rrb.Spatial2DView(origin=f"/{r}/{kind}", name=f"{names[r]}{tail}")
+                for kind, tail in (("camera", ""), ("depth", ": depth"))
+                for r in roots
+                if kind in shown[r]
+            )
         )
         space = rrb.Spatial3DView(
             origin=f"/{task}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -19,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from pilotage.episodes.fakes import FakeAgent, FakeVectorEnv, make_fake_tasks
 from pilotage.episodes.loop import run_episodes
 from pilotage.episodes.records import RecordError, load_record, record_digest, save_record
-from pilotage.episodes.types import BASELINE, EndReason, EpisodeRecord, Seeds
+from pilotage.episodes.types import BASELINE, EndReason, EpisodeRecord, Seeds, canonical_json
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def assert_same(a: EpisodeRecord, b: EpisodeRecord) -> None:
         assert left.keys() == right.keys()
         for name in left:
             assert_same_bits(left[name], right[name])
-    for name in ("actions", "rewards", "frames"):
+    for name in ("actions", "rewards", "frames", "depths"):
         left_array, right_array = getattr(a, name), getattr(b, name)
         assert (left_array is None) == (right_array is None)
         if left_array is not None:
@@ -91,6 +92,7 @@ def test_any_arrays_come_back_bit_for_bit(
         agent_trace={name: array(n_steps) for name in data.draw(names)},
         receipt={"n": [1, 2.5, None], "words": "ü"},
         frames=data.draw(st.none() | pixels),
+        depths=data.draw(st.none() | npst.arrays(np.uint16, (n_steps + 1, *frame))),
         error="it broke" if error else None,
     )
     path = tmp_path_factory.mktemp("records") / "r.safetensors"
@@ -123,6 +125,25 @@ def test_frames_can_be_left_out(record: EpisodeRecord, file: Path) -> None:
         load_record(file, frames=False)
 
 
+def test_a_record_of_the_version_before_is_read(record: EpisodeRecord, file: Path) -> None:
+    """Its digest was over [header, digest of the frames], and nothing was said of depths."""
+    with safe_open(file, framework="numpy") as opened:
+        header = json.loads(opened.metadata()["record"])
+    assert header.pop("depths") is None
+    header["version"] = 1
+    plain = {k: v for k, v in header.items() if k not in ("digest", "frames")}
+    total = hashlib.sha256(canonical_json([plain, header["frames"]["digest"]]).encode())
+    arrays = load_file(file)
+    for name in sorted(arrays.keys() - {"frames"}):
+        array = arrays[name]
+        own = hashlib.sha256(canonical_json([array.dtype.str, list(array.shape)]).encode())
+        own.update(array.tobytes())
+        total.update(canonical_json([name, own.hexdigest()]).encode())
+    header["digest"] = total.hexdigest()
+    save_file(arrays, file, metadata={"record": canonical_json(header)})
+    assert_same(load_record(file), record)
+
+
 def test_equal_digest_means_equal_content(record: EpisodeRecord) -> None:
     """Every field counts."""
     actions, frames = record.actions.copy(), record.frames.copy()
@@ -133,6 +154,8 @@ def test_equal_digest_means_equal_content(record: EpisodeRecord) -> None:
         {"actions": actions},
         {"frames": frames},
         {"frames": None},
+        {"depths": np.zeros(record.frames.shape[:3], np.uint16)},
+        {"depths": np.ones(record.frames.shape[:3], np.uint16)},
         {"task": longer},
         {"condition": "other"},
         {"seeds": replace(record.seeds, noise=0)},
@@ -187,7 +210,7 @@ def rewrite(file: Path, change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "version 2, this program reads version 1"),
+        ({"version": 3}, "version 3, this program reads 1 and 2"),
         ({"version": None}, "version None"),
         ({"format": "other"}, "does not say 'pilotage-record'"),
         ({"end": "tired"}, "'tired' is not a valid EndReason"),
@@ -196,6 +219,7 @@ def rewrite(file: Path, change: dict[str, Any]) -> None:
         ({"digest": "0" * 64}, "digest"),
         ({"frames": {"codec": "jpeg", "shape": [1]}}, "damaged"),
         ({"frames": None}, "damaged"),
+        ({"depths": {"codec": "zlib", "shape": [1], "digest": ""}}, "damaged"),
         ({"task": {"task_id": 1}}, "damaged"),
     ],
 )
