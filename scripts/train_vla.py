@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import reprlib
 import shlex
 import sys
 import time
@@ -295,9 +296,10 @@ def start_from(model: VLAModel, folder: Path) -> None:
     """
     found, _ = load_checkpoint(folder)
     ours, theirs = model.config.to_json(), found.config.to_json()
-    differs = [k for k in ours if ours[k] != theirs[k]]
+    differs = [k for k in ours if ours[k] != theirs[k] and k != "temperature"]
     if other := [k for k in differs if k not in TRAINING_HEADS]:
-        told = ", ".join(f"{k} {theirs[k]!r} (here {ours[k]!r})" for k in other)
+        short = {k: (reprlib.repr(theirs[k]), reprlib.repr(ours[k])) for k in other}
+        told = ", ".join(f"{k} {there} (here {here})" for k, (there, here) in short.items())
         raise CheckpointError(
             f"the agent in {folder} cannot be trained further as this one: {told}; "
             "give the same --env and --size, or train without --start-from"

@@ -73,6 +73,7 @@ class VLAConfig:
     sees_past_actions: bool = (
         True  # False hides them, so that repeating the last one is no shortcut
     )
+    temperature: float = 0.0  # at which action tokens are drawn; 0: the likeliest is taken
     aux_dim: int = 0  # auxiliary regression targets used in training only
     n_pointed: int = 0  # things of the instruction that image tokens are to recognise, in training
     finds_clause: bool = False  # in training, also tell which words are being carried out

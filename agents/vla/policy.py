@@ -22,6 +22,7 @@ from pilotage.agents.vla.cache import CACHE_ARGUMENT, RowCache
 from pilotage.agents.vla.conditions import AgentCondition
 from pilotage.agents.vla.model import VLAModel
 from pilotage.agents.vla.reading import TokenReader
+from pilotage.agents.vla.sampling import ActionSampler
 from pilotage.agents.vla.sensors import PERIODS_S, Sensor, make_sensor
 from pilotage.episodes.types import Condition, Json, Observations, Seeds, Task
 from pilotage.steering import tokens as groups
@@ -82,7 +83,9 @@ class VLAAgent:
 
     def manifest(self) -> dict[str, Json]:
         # A key that old runs lack counts as false there: they can still be resumed.
-        reading = {"read_tokens": True} if self.read_tokens else {}
+        extra: dict[str, Json] = {"read_tokens": True} if self.read_tokens else {}
+        if self.config.temperature > 0:
+            extra["temperature"] = self.config.temperature
         return {
             "agent": self.agent_id,
             "weights_sha256": self.weights_sha256,
@@ -91,7 +94,7 @@ class VLAAgent:
             "device": self.device.partition(":")[0],
             "torch": torch.__version__,
             "torch_threads": torch.get_num_threads(),
-            **reading,
+            **extra,
         }
 
     def prepare(self, conditions: Sequence[Condition], n_slots: int) -> None:
@@ -138,9 +141,10 @@ class VLAAgent:
             if condition.feedback is not None:  # an unknown quantity is refused before any episode
                 make_sensor(c.world, condition.feedback.quantity)
         self._feedback: list[_Feedback | None] = [None] * n_rows
+        self._sampler = ActionSampler(c.temperature, n_rows)
 
     def reset_slot(self, slot: int, task: Task, condition: Condition, seeds: Seeds) -> None:
-        del seeds  # greedy decoding draws nothing
+        self._sampler.reset(slot, seeds.agent)
         rows = self.rows_per_forward
         self._caches[slot // rows].clear_row(slot % rows)
         self._step[slot] = 0
@@ -170,7 +174,7 @@ class VLAAgent:
 
     @torch.inference_mode()
     def act(self, observations: Observations, active: np.ndarray) -> np.ndarray:
-        """Greedy actions for the active slots: float32 `[n, 7]` or int64 `[n]`."""
+        """Actions for the active slots: float32 `[n, 7]` or int64 `[n]`."""
         for slot in np.flatnonzero(active):
             if observations["instruction"][slot] != self._text[slot]:
                 self._read_instruction(int(slot), observations["instruction"][slot])
@@ -256,7 +260,7 @@ class VLAAgent:
             logits = self.model.decoder.lm_head(hidden)[:, self.model.tokenizer.first_bin_id :]
             if c.n_discrete:
                 logits = logits[:, : c.n_discrete]
-            chosen.append(logits.argmax(dim=-1))
+            chosen.append(self._sampler.choose(logits, span.start, live))
             token = chosen[-1] + self.model.tokenizer.first_bin_id
             if k < c.n_action_tokens - 1:
                 place = (block + n_seen + k)[:, None]

@@ -123,7 +123,6 @@ class WindowSampler:
             return demo.pointed[steps]
         return np.zeros((len(steps), self.c.n_image_tokens, self.c.n_pointed), dtype=bool)
 
-
     def _clause(self, demo: Demo, steps: np.ndarray) -> np.ndarray:
         if demo.clause is not None:
             return demo.clause[steps]
