@@ -231,4 +231,5 @@ def _unpacked(name: str, how: Mapping[str, Json], packed: np.ndarray) -> np.ndar
     if how["codec"] != "zlib":
         raise ValueError(f"unknown codec {how['codec']!r} of {name}")
     content = bytearray(zlib.decompress(packed.data))
-    return np.frombuffer(content, PICTURES[name]).reshape(how["shape"])
+    film: np.ndarray = np.frombuffer(content, PICTURES[name]).reshape(how["shape"])
+    return film

@@ -4,7 +4,8 @@ The protocol of POGEMA's benchmark (Skrynnik et al. 2024, arXiv:2407.14931) and 
 (arXiv:2310.01207): starts and goals are drawn where the map's symbols allow, an agent that arrives
 gets another goal, collisions are resolved by the soft rule, and throughput is goals reached a step.
 One team a seed; all teams are stepped by one simulator. Every walk is judged afterwards by
-`lifelong_report`, which knows neither the policy nor the simulator.
+`lifelong_report`, which knows neither the policy nor the simulator. "Alone" is the throughput of
+shortest paths that pass through each other, a bound. Times are of one core, for one team.
 
 Published means stand beside ours: POGEMA's raw data (128 seeds, 256 steps; mazes 128 steps). The
 seeds are not the same, and they were measured with older versions of POGEMA.
@@ -29,7 +30,14 @@ from pilotage.envs.r2r.files import data_root
 from pilotage.episodes.names import unknown
 from pilotage.episodes.statistics import paired_bootstrap
 from pilotage.episodes.tables import to_markdown
-from pilotage.planners.mapf import FollowerPolicy, PibtPolicy, load_follower_lite
+from pilotage.planners.mapf import (
+    DistanceFields,
+    FollowerPolicy,
+    GridGraph,
+    PibtPolicy,
+    PibtShield,
+    load_follower_lite,
+)
 
 
 class LifelongPolicy(Protocol):
@@ -79,7 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--map", default="warehouse", help=f"one of {', '.join(MAPS)}")
     parser.add_argument("--agents", default="32,64,128,192", help="team sizes, comma-separated")
-    parser.add_argument("--policy", default="pibt", help=f"of {', '.join(POLICIES)}, commas between")
+    parser.add_argument(
+        "--policy", default="pibt", help=f"of {', '.join(POLICIES)}, commas between"
+    )
     parser.add_argument("--seeds", type=int, default=10, help="teams of each size")
     parser.add_argument("--steps", type=int, help="default: as published for the map")
     parser.add_argument("--data", type=Path, help="data folder; else PILOTAGE_DATA")
@@ -103,10 +113,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         for seed in range(a.seeds):
             name, role = roles[seed % len(roles)]
             instances.append(draw_lifelong(role, n, n_goals=steps, seed=seed, name=name))
+        bound = np.mean([alone(instance, steps) for instance in instances])
         for name in names:
-            row = {"agents": n, "policy": name, **play(instances, POLICIES[name](network), steps)}
+            played = play(instances, POLICIES[name](network), steps)
+            row = {"agents": n, "policy": name, **played, "alone": round(float(bound), 3)}
             published = MAPS[a.map].published
-            rows.append(row | {f"{who}, published": means.get(n) for who, means in published.items()})
+            rows.append(
+                row | {f"{who}, published": means.get(n) for who, means in published.items()}
+            )
     print(f"{a.map}, {a.seeds} seeds, {steps} steps\n")
     print(to_markdown(rows))
     return 0
@@ -119,12 +133,16 @@ def _pibt(network: Path) -> Maker:
     return lambda instance, seed: PibtPolicy(instance.free, instance.n_agents, seed=seed)
 
 
-def _follower(**options: Any) -> Callable[[Path], Maker]:
+def _follower(*, shield: bool = False, **options: Any) -> Callable[[Path], Maker]:
     def choose(network: Path) -> Maker:
         loaded = load_follower_lite(network)
-        return lambda instance, seed: FollowerPolicy(
-            instance.free, instance.n_agents, loaded, seed=seed, **options
-        )
+
+        def make(instance: MapfInstance, seed: int) -> LifelongPolicy:
+            team = instance.free, instance.n_agents
+            policy = FollowerPolicy(*team, loaded, seed=seed, **options)
+            return PibtShield(policy, *team, seed=seed) if shield else policy
+
+        return make
 
     return choose
 
@@ -132,6 +150,7 @@ def _follower(**options: Any) -> Callable[[Path], Maker]:
 POLICIES: dict[str, Callable[[Path], Maker]] = {
     "pibt": _pibt,
     "follower-lite": _follower(),
+    "follower-lite-shield": _follower(shield=True),
     "follower-lite-argmax": _follower(sample=False),
     "follower-lite-no-dynamic": _follower(dynamic_cost=False),
     "follower-lite-no-static": _follower(static_cost=False),
@@ -171,6 +190,19 @@ def play(instances: Sequence[MapfInstance], make: Maker, n_steps: int) -> dict[s
         "held up": f"{held_up / (n * len(instances) * n_steps):.1%}",
         "CPU ms/step": f"{1000 * seconds / max(n_steps - 1, 1) / len(instances):.2f}",
     }
+
+
+def alone(instance: MapfInstance, n_steps: int) -> float:
+    """The throughput of agents that are never in each other's way: no policy has a greater one."""
+    graph = GridGraph(instance.free)
+    fields = DistanceFields(graph)
+    reached = 0
+    for start, goals in zip(instance.starts, instance.goal_lists or ()):
+        stops = graph.vertices(np.concatenate([start[None], goals]))
+        rows = fields.rows(stops[1:])
+        arrivals = fields.table[rows, stops[:-1]].cumsum(dtype=np.int64)
+        reached += int((arrivals <= n_steps).sum())
+    return reached / n_steps
 
 
 if __name__ == "__main__":

@@ -56,8 +56,10 @@ LAZY = frozenset(
     {
         "av",
         "gguf",
+        "google",
         "habitat_sim",
         "lerobot",
+        "onnx",
         "panda_gym",
         "ray",
         "rerun",

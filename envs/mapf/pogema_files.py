@@ -9,6 +9,7 @@ lifelong one has a list of targets for every agent. Smaller teams are a scenario
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,31 @@ def read_pogema(
         )
     chosen = list(scenarios.items())[:first]
     return [_instance(scenarios_path, name, body, maps, n_agents) for name, body in chosen]
+
+
+@dataclass(frozen=True, eq=False)
+class PogemaRoles:
+    """Where agents of a POGEMA map may stand, start, and have goals: bool [H, W] each."""
+
+    free: np.ndarray
+    may_start: np.ndarray
+    may_be_goal: np.ndarray
+
+
+def read_pogema_roles(path: str | Path) -> dict[str, PogemaRoles]:
+    """The maps of a `maps.yaml` by name, with what their symbols allow to agents placed at random.
+
+    The explicit scenarios of the same folder do not keep to this: on the warehouse they start
+    agents on `!` and `$`, and have goals on `!` and `@`.
+    """
+    path = Path(path)
+    roles = {}
+    for name, text in _yaml(path).items():
+        free = parse_pogema_map(text, f"{path}: {name}")
+        symbols = np.array([list(row) for row in text.split()])
+        starts, goals = (np.isin(symbols, [".", own]) for own in ("@", "$"))
+        roles[str(name)] = PogemaRoles(free, starts, goals)
+    return roles
 
 
 def read_pogema_maps(path: str | Path) -> dict[str, np.ndarray]:

@@ -8,9 +8,13 @@
 |---|---|
 | `prioritised` | none: fast on sparse maps, restarts with other orders |
 | `cbs` | least sum of costs |
-| `pibt` | none for one-shot; `PibtPolicy` plans lifelong, step by step |
+| `pibt` | none for one-shot; see `PibtPolicy` for lifelong |
 | `lacam` | complete: a plan, or the proof that there is none |
 | `lacam_star` | as `lacam`; then improves until the time is up |
+
+Lifelong play, step by step, from positions and goals to actions: `PibtPolicy`, `FollowerPolicy`
+(learned; `load_follower_lite` reads its network), and `PibtShield`, which takes the conflicts out
+of any policy that has preferences.
 
 The judge of their plans is `pilotage.envs.mapf.validate_paths`, which knows none of them.
 Names are loaded on first use.
@@ -23,34 +27,45 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pilotage.planners.mapf.conflict_based_search import cbs
+    from pilotage.planners.mapf.follower import FollowerPolicy
+    from pilotage.planners.mapf.follower_network import FollowerLite, load_follower_lite
     from pilotage.planners.mapf.graph import DistanceFields, GridGraph
     from pilotage.planners.mapf.lacam_search import lacam, lacam_star
+    from pilotage.planners.mapf.pibt_shield import PibtShield
     from pilotage.planners.mapf.prioritised_planning import prioritised
     from pilotage.planners.mapf.priority_inheritance import PibtPolicy, pibt
     from pilotage.planners.mapf.results import PlanResult, PlanStatus
 
 _HOMES = {
     "DistanceFields": "graph",
+    "FollowerLite": "follower_network",
+    "FollowerPolicy": "follower",
     "GridGraph": "graph",
     "PibtPolicy": "priority_inheritance",
+    "PibtShield": "pibt_shield",
     "PlanResult": "results",
     "PlanStatus": "results",
     "cbs": "conflict_based_search",
     "lacam": "lacam_search",
     "lacam_star": "lacam_search",
+    "load_follower_lite": "follower_network",
     "pibt": "priority_inheritance",
     "prioritised": "prioritised_planning",
 }
 
 __all__ = [
     "DistanceFields",
+    "FollowerLite",
+    "FollowerPolicy",
     "GridGraph",
     "PibtPolicy",
+    "PibtShield",
     "PlanResult",
     "PlanStatus",
     "cbs",
     "lacam",
     "lacam_star",
+    "load_follower_lite",
     "pibt",
     "prioritised",
 ]

@@ -39,6 +39,41 @@ class GridGraph:
         return self.index[cells[..., 0], cells[..., 1]]
 
 
+def team_vertices(graph: GridGraph, cells: np.ndarray, n_agents: int, what: str) -> np.ndarray:
+    """int32 [N]: the vertices of a team's cells int [N, 2], after checking them.
+
+    Raises:
+        ValueError: a wrong shape, or a cell that is not free.
+    """
+    cells = np.asarray(cells)
+    if cells.shape != (n_agents, 2):
+        raise ValueError(f"{what} have shape {list(cells.shape)}, expected [{n_agents}, 2]")
+    inside = ((cells >= 0) & (cells < graph.index.shape)).all(axis=1)
+    vertices = np.full(n_agents, -1, np.int32)
+    vertices[inside] = graph.vertices(cells[inside])
+    if (vertices < 0).any():
+        i = int(np.argmin(vertices))
+        raise ValueError(f"{what}[{i}] is {cells[i].tolist()}, which is not a free cell")
+    return vertices
+
+
+def standing_vertices(graph: GridGraph, cells: np.ndarray, n_agents: int) -> np.ndarray:
+    """int32 [N]: where a team stands, no two on one cell.
+
+    Raises:
+        ValueError: as `team_vertices`, and two agents on one cell.
+    """
+    here = team_vertices(graph, cells, n_agents, "cells")
+    if len(np.unique(here)) < len(here):
+        raise ValueError("two agents stand on one cell; each needs its own")
+    return here
+
+
+def actions_between(graph: GridGraph, here: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """int64 [N]: the actions that lead from vertices `here` [N] to their neighbours `after` [N]."""
+    return np.argmax(graph.neighbours[here] == after[:, None], axis=1)
+
+
 class DistanceFields:
     """Steps from every vertex to a goal, one breadth-first search per goal that is asked for."""
 

@@ -10,7 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from pilotage.envs.mapf.instance import MapfInstance
-from pilotage.planners.mapf.graph import FAR, DistanceFields, GridGraph
+from pilotage.planners.mapf.graph import (
+    FAR,
+    DistanceFields,
+    GridGraph,
+    actions_between,
+    standing_vertices,
+    team_vertices,
+)
 from pilotage.planners.mapf.pibt_kernel import PibtMemory, pibt_memory, run_pibt
 from pilotage.planners.mapf.results import (
     PlanResult,
@@ -101,10 +108,18 @@ class PibtPolicy:
             ValueError: wrong shapes, two agents on one cell, a cell or goal that is not free, or a
                 goal that cannot be reached.
         """
-        here = self._vertices(cells, "cells")
-        targets = self._vertices(goals, "goals")
-        if len(np.unique(here)) < len(here):
-            raise ValueError("two agents stand on one cell; each needs its own")
+        return self.graph.cells[self._next(self._standing(cells), goals)]
+
+    def act(self, cells: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        """The same step as actions int64 [N]: 0 stay, 1 up, 2 down, 3 left, 4 right."""
+        here = self._standing(cells)
+        return actions_between(self.graph, here, self._next(here, goals))
+
+    def _standing(self, cells: np.ndarray) -> np.ndarray:
+        return standing_vertices(self.graph, cells, len(self._ties))
+
+    def _next(self, here: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        targets = team_vertices(self.graph, goals, len(self._ties), "goals")
         rows = self._fields.rows(targets)
         unreachable = self._fields.table[rows, here] >= FAR
         if unreachable.any():
@@ -125,21 +140,7 @@ class PibtPolicy:
             out,
             self._memory,
         )
-        return self.graph.cells[out[0] if made else here]
-
-    def _vertices(self, cells: np.ndarray, what: str) -> np.ndarray:
-        cells = np.asarray(cells)
-        if cells.shape != (len(self._ties), 2):
-            raise ValueError(
-                f"{what} have shape {list(cells.shape)}, expected [{len(self._ties)}, 2]"
-            )
-        inside = ((cells >= 0) & (cells < self.graph.index.shape)).all(axis=1)
-        vertices = np.full(len(cells), -1, np.int32)
-        vertices[inside] = self.graph.vertices(cells[inside])
-        if (vertices < 0).any():
-            i = int(np.argmin(vertices))
-            raise ValueError(f"{what}[{i}] is {cells[i].tolist()}, which is not a free cell")
-        return vertices
+        return out[0] if made else here
 
 
 def degrees(graph: GridGraph) -> np.ndarray:
