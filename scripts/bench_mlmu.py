@@ -67,8 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "| optimal (95 %) | valid (95 %) | exact, trained on |"
     )
     print("|---|---:|---:|---:|---|---|---|---:|", flush=True)
-    for config in configs:
-        _row(config, recipe, train, test, a.out, a.device)
+    try:
+        for config in configs:
+            _row(config, recipe, train, test, a.out, a.device)
+    except ValueError as error:  # what lies in --out is of another run
+        print(f"bench_mlmu: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -87,7 +91,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--layers", type=int, default=2, help="of encoder and of decoder")
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
