@@ -15,6 +15,8 @@ ENTRY_POINTS = {
     "pilotage/R2R-v0": "pilotage.envs.r2r:R2REnv",
     "pilotage/Maze-v0": "pilotage.envs.maze:MazeEnv",
     "pilotage/PathGraph-v0": "pilotage.envs.pathgraph:PathGraphEnv",
+    "pilotage/AliasedRoom-v0": "pilotage.envs.aliased:AliasedRoomEnv",
+    "pilotage/PlanningGame-v0": "pilotage.envs.aliased:PlanningGameEnv",
 }
 
 for _id, _entry_point in ENTRY_POINTS.items():

@@ -68,6 +68,18 @@ WORLDS: dict[str, WorldSpec] = {
             "pilotage.envs.pathgraph:PathGraphVectorEnv",
             "pilotage.envs.pathgraph:make_tasks",
         ),
+        WorldSpec(
+            "aliased",
+            "pilotage/AliasedRoom-v0",
+            "pilotage.envs.aliased:AliasedRoomVectorEnv",
+            "pilotage.envs.aliased:make_tasks",
+        ),
+        WorldSpec(
+            "planning-game",
+            "pilotage/PlanningGame-v0",
+            "pilotage.envs.aliased:PlanningGameVectorEnv",
+            "pilotage.envs.aliased:make_game_tasks",
+        ),
     )
 }
 

@@ -2,7 +2,8 @@
 
 After George et al. 2021, "Clone-structured graph representations enable flexible learning and
 vicarious evaluation of cognitive maps" (Nature Communications 12:2392): a grid, one symbol a cell,
-fewer symbols than cells, four actions; a move against a wall leaves the agent where it is.
+fewer symbols than cells, four actions; a move against a wall leaves the agent where it is. A torus
+has no walls: its moves wrap around.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ _MOVES = ((0, -1), (0, 1), (-1, 0), (1, 0))  # (rows, columns)
 @dataclass(frozen=True, eq=False)
 class AliasedRoom:
     """symbols: int64 `[H, W]`, the observation at each cell, from 0. Cells are numbered row by
-    row."""
+    row. wraps: a torus."""
 
     symbols: np.ndarray
+    wraps: bool = False
 
     def __post_init__(self) -> None:
         if self.symbols.ndim != 2 or self.symbols.size < 2 or self.symbols.min() < 0:
@@ -45,8 +47,11 @@ class AliasedRoom:
         rows, columns = np.divmod(np.arange(self.n_cells), width)
         ends = []
         for down, right in _MOVES:
-            r = np.clip(rows + down, 0, height - 1)
-            c = np.clip(columns + right, 0, width - 1)
+            r, c = rows + down, columns + right
+            if self.wraps:
+                r, c = r % height, c % width
+            else:
+                r, c = np.clip(r, 0, height - 1), np.clip(c, 0, width - 1)
             ends.append(r * width + c)
         return np.stack(ends, axis=1)
 
