@@ -9,15 +9,22 @@ from typing import Any
 
 from pilotage.episodes.names import unknown
 
+AT_THE_GOAL = 0.5  # moves: no place but the goal is so near to it
+
 
 @dataclass(frozen=True)
 class WorldSpec:
-    """Where a world lives. Entry points read "module:name"."""
+    """Where a world lives. Entry points read "module:name".
+
+    success_radius: a stop nearer to the goal than this is a success of the navigation metrics, in
+    the unit of `trace["distance_to_goal"]`: metres, or moves in worlds of cells and nodes.
+    """
 
     name: str
     gym_id: str
     vector_entry_point: str
     tasks_entry_point: str
+    success_radius: float = 3.0
 
     def make_vector(self, n_slots: int, **kwargs: Any) -> Any:
         """The vector environment with `n_slots` slots; `kwargs` are the world's own options."""
@@ -49,6 +56,7 @@ WORLDS: dict[str, WorldSpec] = {
             "pilotage/Mapf-v0",
             "pilotage.envs.mapf:MapfVectorEnv",
             "pilotage.envs.mapf:make_tasks",
+            success_radius=AT_THE_GOAL,
         ),
         WorldSpec(
             "r2r",
@@ -61,24 +69,28 @@ WORLDS: dict[str, WorldSpec] = {
             "pilotage/Maze-v0",
             "pilotage.envs.maze:MazeVectorEnv",
             "pilotage.envs.maze:make_tasks",
+            success_radius=AT_THE_GOAL,
         ),
         WorldSpec(
             "pathgraph",
             "pilotage/PathGraph-v0",
             "pilotage.envs.pathgraph:PathGraphVectorEnv",
             "pilotage.envs.pathgraph:make_tasks",
+            success_radius=AT_THE_GOAL,
         ),
         WorldSpec(
             "aliased",
             "pilotage/AliasedRoom-v0",
             "pilotage.envs.aliased:AliasedRoomVectorEnv",
             "pilotage.envs.aliased:make_tasks",
+            success_radius=AT_THE_GOAL,
         ),
         WorldSpec(
             "planning-game",
             "pilotage/PlanningGame-v0",
             "pilotage.envs.aliased:PlanningGameVectorEnv",
             "pilotage.envs.aliased:make_game_tasks",
+            success_radius=AT_THE_GOAL,
         ),
     )
 }

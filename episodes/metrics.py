@@ -70,7 +70,9 @@ def navigation_metrics(
     """The metrics named in `NAVIGATION_METRICS`, in metres and steps, from two traces.
 
     `trace["position"]` [T + 1, 3] and `trace["distance_to_goal"]` [T + 1, 1] (geodesic; infinite
-    when the goal cannot be reached). With p_0..p_T the positions, d the distances, r the radius:
+    when the goal cannot be reached). Worlds whose positions are not places in a flat space (nodes
+    of a graph, a torus) say how far the agent went in `trace["travelled"]` [T + 1, 1], which then
+    is TL. With p_0..p_T the positions, d the distances, r the radius:
 
         success           d_T < r, and the agent stopped if the convention asks; strict
         oracle_success    min d < r, the start included
@@ -97,7 +99,7 @@ def navigation_metrics(
     to_goal = _trace(record, "distance_to_goal").reshape(-1)
     stopped = record.end in STOPPED or not rules.needs_stop
     success = float(stopped and to_goal[-1] < success_radius_m)
-    length = path_length(positions)
+    length = _travelled(record, positions)
     shortest = _shortest(record, rules, to_goal)
     efficiency = _efficiency(shortest, length, rules.floor_m)
     metrics = {
@@ -192,6 +194,12 @@ def _trace(record: EpisodeRecord, name: str) -> np.ndarray:
             f"this metric does not fit the world {record.task.env!r}"
         )
     return np.asarray(record.trace[name], np.float64)
+
+
+def _travelled(record: EpisodeRecord, positions: np.ndarray) -> float:
+    """TL, as the world counts it or along the positions."""
+    counted = record.trace.get("travelled")
+    return path_length(positions) if counted is None else float(np.ravel(counted[-1])[0])
 
 
 def _shortest(record: EpisodeRecord, rules: Convention, to_goal: np.ndarray) -> float:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pilotage.envs.registry import WORLDS
 from pilotage.episodes.comparison import compare
+from pilotage.episodes.metrics import DEFAULT_RADIUS_M
 from pilotage.episodes.tables import (
     comparison_rows,
     episode_rows,
@@ -23,7 +25,13 @@ def rows_of(records: Sequence[EpisodeRecord]) -> list[dict[str, Any]]:
     """The comparison rows; the first condition is the baseline where none is called so."""
     names = list(dict.fromkeys(r.condition for r in records))
     baseline = "baseline" if "baseline" in names else names[0]
-    return comparison_rows(compare(records, baseline))
+    return comparison_rows(compare(records, baseline, success_radius_m=_radius(records)))
+
+
+def _radius(records: Sequence[EpisodeRecord]) -> float:
+    """What counts as near the goal in the world that the records are of."""
+    world = WORLDS.get(records[0].task.env)
+    return DEFAULT_RADIUS_M if world is None else world.success_radius
 
 
 def brief_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
@@ -88,7 +96,9 @@ def show(
     (out / "summary.md").write_text(to_markdown(rows))
     (out / "summary.csv").write_text(to_csv(rows))
     write_parquet(rows, out / "summary.parquet")
-    write_parquet(episode_rows(records), out / "episodes.parquet")
+    write_parquet(
+        episode_rows(records, success_radius_m=_radius(records)), out / "episodes.parquet"
+    )
     if not quiet and not as_json:
         from rich.console import Console
 

@@ -33,9 +33,9 @@ class PlanningGameVectorEnv(RoomLanes):
     Start: the task's cell. Reward: 1 for collecting at the goal, upon which the next goal is asked
     for; it is never the agent's own cell. End: `max_steps`. Success: at least one reward.
 
-    Infos: `trace` (position float64 [n, 3] = column, row, 0; distance_to_goal [n, 1] in moves;
-    collision [n, 1], a move into a wall; collected [n, 1], rewards so far), `end_reason`,
-    `success`, `env_error`.
+    Infos: `trace` (position float64 [n, 3] = column, row, 0; distance_to_goal [n, 1] and
+    travelled [n, 1] in moves; collision [n, 1], a move into a wall; collected [n, 1],
+    rewards so far), `end_reason`, `success`, `env_error`.
 
     Raises ValueError: an argument, action or task is out of its range (named with slot and value).
     """

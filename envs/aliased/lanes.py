@@ -48,7 +48,7 @@ class RoomLanes(gym.vector.VectorEnv):
         self._far = np.zeros((n_slots, max_cells, max_cells), np.int64)
         self._width = np.ones(n_slots, np.int64)
         self._cell, self._goal = np.zeros((2, n_slots), np.int64)
-        self._n_steps, self._max_steps = np.zeros((2, n_slots), np.int64)
+        self._n_steps, self._n_moves, self._max_steps = np.zeros((3, n_slots), np.int64)
         self._live, self._bumped = np.zeros((2, n_slots), bool)
         self._instructions = [""] * n_slots
 
@@ -66,7 +66,7 @@ class RoomLanes(gym.vector.VectorEnv):
         self._far[slot, :n, :n] = distances(self._leads[slot, :n])
         self._width[slot] = room.symbols.shape[1]
         self._cell[slot], self._goal[slot] = cell, goal
-        self._n_steps[slot], self._max_steps[slot] = 0, max_steps
+        self._n_steps[slot], self._n_moves[slot], self._max_steps[slot] = 0, 0, max_steps
         self._live[slot], self._bumped[slot] = True, False
         self._instructions[slot] = words
 
@@ -77,6 +77,7 @@ class RoomLanes(gym.vector.VectorEnv):
         went = moves & (ends != self._cell)
         self._bumped = np.where(self._live, moves & ~went, self._bumped)
         self._cell = np.where(went, ends, self._cell)
+        self._n_moves += went
         self._n_steps += self._live
         return went
 
@@ -117,6 +118,7 @@ class RoomLanes(gym.vector.VectorEnv):
         position[:, 1], position[:, 0] = np.divmod(self._cell, self._width)
         return {
             "position": position,
+            "travelled": self._n_moves.astype(np.float64)[:, None],
             "distance_to_goal": self._distance().astype(np.float64)[:, None],
             "collision": self._bumped.astype(np.float64)[:, None],
         }

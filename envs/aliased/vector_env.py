@@ -45,8 +45,9 @@ class AliasedRoomVectorEnv(RoomLanes):
     Start: where the walk ended. Reward: 1 for reaching the goal, else 0. End: the goal is reached
     (success), the agent stops, or `max_steps`.
 
-    Infos: `trace` (position float64 [n, 3] = column, row, 0; distance_to_goal [n, 1] in moves;
-    collision [n, 1], a move into a wall), `end_reason`, `success`, `env_error`.
+    Infos: `trace` (position float64 [n, 3] = column, row, 0; distance_to_goal [n, 1] and
+    travelled [n, 1] in moves; collision [n, 1], a move into a wall), `end_reason`,
+    `success`, `env_error`.
 
     Raises ValueError: an argument, action or task is out of its range (named with slot and value).
     """

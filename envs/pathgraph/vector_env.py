@@ -40,9 +40,9 @@ class PathGraphVectorEnv(gym.vector.VectorEnv):
     Start: the task's node. Reward: 1 for reaching the goal, else 0. End: the goal is reached
     (success), the agent stops, or `max_steps`.
 
-    Infos: `trace` (position float64 [n, 3] = node, 0, 0; distance_to_goal [n, 1] in edges, N + 1
-    where no way is left; collision [n, 1], a hop without an edge), `end_reason`, `success`,
-    `env_error`.
+    Infos: `trace` (position float64 [n, 3] = node, 0, 0; travelled [n, 1], edges so far;
+    distance_to_goal [n, 1] in edges, N + 1 where no way is left; collision [n, 1], a hop without an
+    edge), `end_reason`, `success`, `env_error`.
 
     Raises ValueError: an argument, action or task is out of its range (named with slot and value).
     """
@@ -70,7 +70,7 @@ class PathGraphVectorEnv(gym.vector.VectorEnv):
         self._adjacency = np.zeros((n_slots, max_nodes, max_nodes), np.uint8)
         self._distance = np.zeros((n_slots, max_nodes), np.int32)
         self._node, self._goal = np.zeros((2, n_slots), np.int64)
-        self._n_steps, self._max_steps = np.zeros((2, n_slots), np.int64)
+        self._n_steps, self._n_hops, self._max_steps = np.zeros((3, n_slots), np.int64)
         self._live, self._bumped = np.zeros((2, n_slots), bool)
         self._ends = np.zeros(n_slots, np.uint8)
         self._instructions = [""] * n_slots
@@ -97,7 +97,8 @@ class PathGraphVectorEnv(gym.vector.VectorEnv):
             self._adjacency[slot] = adjacency
             self._node[slot], self._goal[slot] = task.start["node"], task.goal["node"]
             self._distance[slot] = _distances(adjacency, task.goal["node"])
-            self._n_steps[slot], self._max_steps[slot] = 0, task.max_steps
+            self._n_steps[slot], self._n_hops[slot] = 0, 0
+            self._max_steps[slot] = task.max_steps
             self._live[slot], self._bumped[slot], self._ends[slot] = True, False, _GOING
             self._instructions[slot] = task.instruction
         return self._observations(), self._infos()
@@ -136,6 +137,7 @@ class PathGraphVectorEnv(gym.vector.VectorEnv):
         target = np.maximum(chosen - 1, 0)
         hops = live & (chosen > 0) & (self._adjacency[lane, self._node, target] > 0)
         self._node = np.where(hops, target, self._node)
+        self._n_hops += hops
         self._bumped = np.where(live, (chosen > 0) & ~hops, self._bumped)
         self._n_steps += live
         reached = hops & (self._node == self._goal)
@@ -183,6 +185,7 @@ class PathGraphVectorEnv(gym.vector.VectorEnv):
         return {
             "trace": {
                 "position": position,
+                "travelled": self._n_hops.astype(np.float64)[:, None],
                 "distance_to_goal": distance,
                 "collision": self._bumped.astype(np.float64)[:, None],
             },
