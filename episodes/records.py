@@ -27,7 +27,10 @@ from .types import EndReason, EpisodeRecord, Json, Seeds, Task, canonical_json
 FORMAT = "pilotage-record"
 VERSION = 2
 READABLE = (1, 2)
-PICTURES = {"frames": np.dtype(np.uint8), "depths": np.dtype("<u2")}  # tensors of compressed bytes
+PICTURES: dict[str, np.dtype[Any]] = {
+    "frames": np.dtype(np.uint8),
+    "depths": np.dtype("<u2"),
+}  # tensors of compressed bytes
 SUFFIX = ".safetensors"
 
 

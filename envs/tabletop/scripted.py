@@ -56,7 +56,7 @@ class Cone:
 
 
 GRASP_CONE = Cone(0.012, 0.055, 0.03)
-SPOT_CONE = Cone(0.022, 0.140, 0.10)  # a place on the table is hit less exactly than an object
+SPOT_CONE = Cone(0.020, 0.090, 0.06)  # a place on the table is hit less exactly than an object
 PUSH_CONE = Cone(0.025, 0.120, 0.09)
 
 
