@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -142,8 +143,13 @@ def schema_explorer(
     schemas: Sequence[Schema], n_symbols: int = 16, *, name: str = "schema"
 ) -> Explorer:
     """Plays on the schema that explains the episode best."""
-    about = {"schemas": [digest(schema.leads.tolist()) for schema in schemas]}
-    return Explorer(lambda n: SchemaMemory(schemas, n), n_symbols, name=name, about=about)
+    memory = partial(SchemaMemory, schemas)
+    return Explorer(memory, n_symbols, name=name, about=told_of(schemas))
+
+
+def told_of(schemas: Sequence[Schema]) -> dict[str, Json]:
+    """What a manifest says of the schemas that an agent was given."""
+    return {"schemas": [digest(schema.leads.tolist()) for schema in schemas]}
 
 
 def structure_known_explorer(

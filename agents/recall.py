@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from pilotage.agents.explorers import told_of
 from pilotage.agents.scripted import ScriptedAgent
-from pilotage.episodes.types import Condition, Json, Observations, Seeds, Task, digest
-from pilotage.planners.cscg import CSCG, learn_map
+from pilotage.episodes.types import Condition, Json, Observations, Seeds, Task
+from pilotage.planners.cscg import CSCG, map_walk
 from pilotage.planners.schemas import Binding, Schema
 
 STOP = 0  # move k of `ACTIONS` is action k + 1
@@ -73,9 +74,7 @@ def cscg_recall(*, n_clones: int, pseudocount: float = 2e-3) -> RecallAgent:
 
     def plan(symbols: np.ndarray, moves: np.ndarray, step: int, seed: int) -> list[int]:
         model = CSCG(int(symbols.max()) + 1, n_clones, int(moves.max()) + 1, seed=seed)
-        model.fit(symbols, moves, pseudocount=pseudocount)
-        model.refine(symbols, moves)
-        found = learn_map(model, symbols, moves)
+        found = map_walk(model, symbols, moves, pseudocount=pseudocount)
         return found.plan(int(found.path[-1]), int(found.path[step]))[1]
 
     about = {"n_clones": n_clones, "pseudocount": pseudocount}
@@ -104,5 +103,4 @@ def schema_recall(
             here = int(best.schema.leads[here, move])
         return way
 
-    about = {"schemas": [digest(schema.leads.tolist()) for schema in schemas]}
-    return RecallAgent(plan, name=name, about=about)
+    return RecallAgent(plan, name=name, about=told_of(schemas))

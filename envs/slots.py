@@ -8,7 +8,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from pilotage.episodes.types import Task
+from pilotage.episodes.types import EndReason, Task
+
+# How an episode stands that ends at its goal, by a stop, or when its steps are used up; and the
+# end reasons of these, to be indexed by them.
+GOING, REACHED, STOPPED, LIMIT = range(4)
+REASONS = np.array(
+    ["", EndReason.GOAL_REACHED.value, EndReason.AGENT_STOPPED.value, EndReason.STEP_LIMIT.value],
+    dtype=object,
+)
 
 
 def tasks_to_begin(
@@ -55,6 +63,24 @@ def tasks_to_begin(
 
 def _number(envs: gym.vector.VectorEnv, seed: int | None) -> int:
     return int(envs.np_random.integers(2**31)) if seed is None else seed
+
+
+def whole_actions(actions: np.ndarray, live: np.ndarray, n_actions: int, known: str) -> np.ndarray:
+    """Actions int64 [n] below `n_actions`, 0 where no episode is under way (`live` bool [n]).
+
+    Raises ValueError: a wrong shape, or an action that is none in a live slot; `known` ends that
+    message, and says which there are.
+    """
+    values = np.asarray(actions)
+    if values.shape != live.shape:
+        raise ValueError(f"actions must have shape ({len(live)},), got {values.shape}")
+    with np.errstate(invalid="ignore"):
+        whole = values.astype(np.int64)
+    wrong = live & ((whole != values) | (whole < 0) | (whole >= n_actions))
+    if wrong.any():
+        slot = int(np.argmax(wrong))
+        raise ValueError(f"slot {slot}: action {values[slot]} is {known}")
+    return np.where(live, whole, 0)
 
 
 def first_observation(observations: Mapping[str, Any]) -> dict[str, Any]:

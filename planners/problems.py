@@ -46,21 +46,37 @@ def exact_grid_planner(
 ) -> GridPlanner:
     """`grids.solve_grids` for a list of problems: one call for each shape among them."""
 
+    def solve(cells: np.ndarray, starts: np.ndarray, goals: np.ndarray, attempt: int) -> list[Plan]:
+        solved = solve_grids(
+            cells,
+            starts,
+            goals,
+            algorithm=algorithm,
+            tie_break=tie_break,
+            max_expanded=max_expanded,
+        )
+        return [solved.plan(k) for k in range(len(cells))]
+
+    return batched_by_shape(solve)
+
+
+# (cells uint8 [B, H, W], starts [B, 2], goals [B, 2], number of the attempt) -> a plan each
+GridSolver = Callable[[np.ndarray, np.ndarray, np.ndarray, int], list[Plan]]
+
+
+def batched_by_shape(solve: GridSolver) -> GridPlanner:
+    """A planner for problems of any shapes from a solver of one shape: a call for each of them."""
+
     def plan(problems: Sequence[GridProblem], attempt: int) -> list[Plan]:
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for i, problem in enumerate(problems):
             by_shape.setdefault(problem.cells.shape, []).append(i)
         answers: dict[int, Plan] = {}
         for members in by_shape.values():
-            solved = solve_grids(
-                np.stack([problems[i].cells for i in members]),
-                np.array([problems[i].start for i in members]),
-                np.array([problems[i].goal for i in members]),
-                algorithm=algorithm,
-                tie_break=tie_break,
-                max_expanded=max_expanded,
-            )
-            answers |= {i: solved.plan(k) for k, i in enumerate(members)}
+            chosen = [problems[i] for i in members]
+            cells = np.stack([p.cells for p in chosen])
+            starts, goals = (np.array(p) for p in zip(*((p.start, p.goal) for p in chosen)))
+            answers |= dict(zip(members, solve(cells, starts, goals, attempt), strict=True))
         return [answers[i] for i in range(len(problems))]
 
     return plan

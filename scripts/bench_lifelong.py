@@ -38,6 +38,7 @@ from pilotage.planners.mapf import (
     PibtShield,
     load_follower_lite,
 )
+from pilotage.scripts.cli_options import numbers
 
 
 class LifelongPolicy(Protocol):
@@ -108,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     steps = a.steps or MAPS[a.map].steps
     roles = list(read_pogema_roles(root / "mapf/pogema" / MAPS[a.map].folder / "maps.yaml").items())
     rows = []
-    for n in (int(text) for text in a.agents.split(",")):
+    for n in numbers(a.agents, "--agents", int):
         instances = []
         for seed in range(a.seeds):
             name, role = roles[seed % len(roles)]

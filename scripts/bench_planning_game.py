@@ -31,6 +31,7 @@ from pilotage.episodes.statistics import paired_bootstrap
 from pilotage.episodes.tables import to_markdown
 from pilotage.episodes.types import BASELINE, Agent, Task
 from pilotage.planners.schemas import UNKNOWN, Schema, join, learn_schema
+from pilotage.scripts.cli_options import numbers
 
 SLOTS = 64
 N_ACTIONS = 1 + N_MOVES
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tasks = make_game_tasks("test", a.episodes, families=[a.family], size=size)
     known = structure_known_explorer(size, wraps=a.family == "torus", n_symbols=n_symbols)
     rows = [_row("labels known", [ExpertAgent()], tasks), _row("structure known", [known], tasks)]
-    seeds, counts = _numbers(a.seeds), _numbers(a.training)
+    seeds, counts = numbers(a.seeds, "--seeds", int), numbers(a.training, "--training", int)
     for kind, play in (("random", random_play), ("exploring", exploring_play)):
         learned = [_schemas(a, play, max(counts), seed) for seed in seeds]
         for count in counts:
@@ -69,10 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     print(to_markdown(rows))
     return 0
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(word) for word in text.split(",")]
 
 
 def _range(schemas: Sequence[Schema]) -> str:

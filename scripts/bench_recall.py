@@ -26,6 +26,7 @@ from pilotage.episodes.statistics import wilson_interval
 from pilotage.episodes.tables import to_markdown
 from pilotage.episodes.types import BASELINE, Agent, Task
 from pilotage.planners.schemas import Schema, learn_schema
+from pilotage.scripts.cli_options import numbers
 
 SLOTS = 16
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     truth = Schema(AliasedRoom(np.zeros(size, np.int64)).transitions())
     schema = _learned(a)
     rows: list[dict[str, Any]] = []
-    for length in map(int, a.walks.split(",")):
+    for length in numbers(a.walks, "--walks", int):
         tasks = _tasks(a, "test", a.episodes, length)
         agents: dict[str, Agent] = {
             "structure known": schema_recall([truth], a.symbols),

@@ -130,7 +130,7 @@ def leg_words(instruction: str) -> list[tuple[int, int]]:
     """For each room of a route, the words [first, end) that speak of it: from behind the words for
     the door into it to the end of those for the door out of it."""
     n_words = len(instruction.split())
-    ends = [c.first + len(c.words.split()) for c in clauses_of(instruction) if c.is_door]
+    ends = [c.first + len(c.words.split()) for c in clauses_of(instruction) if c.kind == "door"]
     return list(zip([0, *ends], [*ends, n_words], strict=True))
 
 

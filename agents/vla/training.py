@@ -113,20 +113,15 @@ class WindowSampler:
             told_at.astype(np.int64),
             self._told[i][padded[told_at]],
             demo.aux[padded],
-            self._pointed(demo, padded),
+            _labels(demo.pointed, padded, (self.c.n_image_tokens, self.c.n_pointed)),
             np.bool_(demo.pointed is not None),
-            self._clause(demo, padded),
+            _labels(demo.clause, padded, (self.c.max_instruction,)),
         ]
 
-    def _pointed(self, demo: Demo, steps: np.ndarray) -> np.ndarray:
-        if demo.pointed is not None:
-            return demo.pointed[steps]
-        return np.zeros((len(steps), self.c.n_image_tokens, self.c.n_pointed), dtype=bool)
 
-    def _clause(self, demo: Demo, steps: np.ndarray) -> np.ndarray:
-        if demo.clause is not None:
-            return demo.clause[steps]
-        return np.zeros((len(steps), self.c.max_instruction), dtype=bool)
+def _labels(given: np.ndarray | None, steps: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Bool [len(steps), *shape]: labels of these steps, or none where a demo has not got any."""
+    return np.zeros((len(steps), *shape), dtype=bool) if given is None else given[steps]
 
 
 class Trainer:

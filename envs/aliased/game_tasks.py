@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pilotage.envs.aliased.lanes import distances
-from pilotage.envs.aliased.scenes import check_request, draw_rooms, to_scene
+from pilotage.envs.aliased.scenes import draw_rooms, to_scene
 from pilotage.envs.pathgraph.aliased import AliasedRoom
+from pilotage.envs.requests import check_request, in_turns
 from pilotage.episodes.types import Task, digest
 
 FAMILIES = ("torus", "walled")
@@ -33,10 +34,8 @@ def make_game_tasks(
 
     Raises ValueError: unknown split or family, negative n or seed, a size without two cells.
     """
-    families = tuple(families or FAMILIES)
-    check_request(split, n, seed, families, FAMILIES)
-    sources = {f: _games(f, split, seed, size, n_steps) for f in families}
-    return [next(sources[families[k % len(families)]]) for k in range(n)]
+    families = check_request(split, n, seed, families, FAMILIES)
+    return in_turns(families, lambda f: _games(f, split, seed, size, n_steps), n)
 
 
 def _games(

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
 from pilotage.envs.pathgraph.aliased import ACTIONS, AliasedRoom
+from pilotage.envs.slots import whole_actions
 
 WORDS = "abcdefghijklmnopqrstuvwxyz 0123456789"
 N_ACTIONS = 1 + len(ACTIONS)
@@ -82,19 +83,8 @@ class RoomLanes(gym.vector.VectorEnv):
         return went
 
     def _check_actions(self, actions: np.ndarray) -> np.ndarray:
-        values = np.asarray(actions)
-        if values.shape != (self.num_envs,):
-            raise ValueError(f"actions must have shape ({self.num_envs},), got {values.shape}")
-        with np.errstate(invalid="ignore"):
-            whole = values.astype(np.int64)
-        wrong = self._live & ((whole != values) | (whole < 0) | (whole >= N_ACTIONS))
-        if wrong.any():
-            slot = int(np.argmax(wrong))
-            moves = ", ".join(f"{k} {name}" for k, name in enumerate(ACTIONS, 1))
-            raise ValueError(
-                f"slot {slot}: action {values[slot]} is none of 0 {self.still}, {moves}"
-            )
-        return np.where(self._live, whole, 0)
+        moves = ", ".join(f"{k} {name}" for k, name in enumerate(ACTIONS, 1))
+        return whole_actions(actions, self._live, N_ACTIONS, f"none of 0 {self.still}, {moves}")
 
     def _seen(self) -> dict[str, Any]:
         """The parts of an observation that both worlds have."""

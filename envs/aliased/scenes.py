@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from pilotage.envs.pathgraph.aliased import AliasedRoom, random_room
+from pilotage.envs.requests import SPLITS
 from pilotage.episodes.types import Json, Task, canonical_json
 
-SPLITS = ("train", "val", "test")
 _TENTHS = ("test", "val", *["train"] * 8)
 _ATTEMPTS = 1000
 
@@ -45,19 +45,6 @@ def read_room(
 def split_of(room: AliasedRoom) -> str:
     """8 tenths of the layouts are train, 1 val, 1 test, by a stable hash of the scene."""
     return _TENTHS[zlib.crc32(canonical_json(to_scene(room)).encode()) % 10]
-
-
-def check_request(
-    split: str, n: int, seed: int, families: Sequence[str], known: Sequence[str]
-) -> None:
-    """ValueError for an unknown split or family, and for a negative n or seed."""
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
-    if n < 0 or seed < 0:
-        raise ValueError(f"n and seed must be >= 0, got n={n}, seed={seed}")
-    unknown = [f for f in families if f not in known]
-    if unknown:
-        raise ValueError(f"unknown families {unknown}; known: {tuple(known)}")
 
 
 def draw_rooms(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import networkx as nx
 import numpy as np
 
-from pilotage.envs.aliased.scenes import check_request, draw_rooms, to_scene
+from pilotage.envs.aliased.lanes import distances
+from pilotage.envs.aliased.scenes import draw_rooms, to_scene
 from pilotage.envs.pathgraph.aliased import AliasedRoom, random_walk
+from pilotage.envs.requests import check_request, in_turns
 from pilotage.episodes.types import Task, digest
 
 FAMILIES = ("aliased", "distinct")
@@ -41,12 +42,10 @@ def make_tasks(
     Raises ValueError: unknown split or family, negative n or seed, a size, number of symbols or
     length that makes no task.
     """
-    families = tuple(families or FAMILIES)
-    check_request(split, n, seed, families, FAMILIES)
+    families = check_request(split, n, seed, families, FAMILIES)
     if walk_length < 2:
         raise ValueError(f"walk_length must be >= 2, got {walk_length}")
-    sources = {f: _tasks(f, split, seed, size, n_symbols, walk_length) for f in families}
-    return [next(sources[families[k % len(families)]]) for k in range(n)]
+    return in_turns(families, lambda f: _tasks(f, split, seed, size, n_symbols, walk_length), n)
 
 
 def _tasks(
@@ -84,15 +83,15 @@ def room_task(
 
     first: the cell in which the walk begins. walk: its actions, numbers in `ACTIONS`.
 
-    Raises ValueError when the walk ends in that place, or it cannot be reached; IndexError for a
-    cell, action or step out of range.
+    Raises ValueError when the walk ends in that place; IndexError for a cell, action or step out of
+    range.
     """
     cells = follow(room, first, walk)
     if cells[step] == cells[-1]:
         raise ValueError(
             f"the walk ends where its step {step} was, in cell {cells[-1]}; choose another step"
         )
-    moves = nx.shortest_path_length(room.graph(), cells[-1], cells[step])
+    moves = int(distances(room.transitions())[cells[-1], cells[step]])
     scene, start = to_scene(room), {"cell": first, "walk": [int(a) for a in walk]}
     content = {"scene": scene, "start": start, "step": step}
     return Task(

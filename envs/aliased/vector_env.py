@@ -11,19 +11,8 @@ from pilotage.envs.aliased.lanes import N_ACTIONS, RoomLanes, check_sizes
 from pilotage.envs.aliased.scenes import read_room
 from pilotage.envs.aliased.tasks import WALK_LENGTH, follow, make_tasks
 from pilotage.envs.pathgraph.aliased import ACTIONS, AliasedRoom
-from pilotage.envs.slots import tasks_to_begin
-from pilotage.episodes.types import EndReason, Task
-
-_GOING, _REACHED, _STOPPED, _LIMIT = range(4)
-_REASONS = np.array(
-    [
-        "",
-        EndReason.GOAL_REACHED.value,
-        EndReason.AGENT_STOPPED.value,
-        EndReason.STEP_LIMIT.value,
-    ],
-    dtype=object,
-)
+from pilotage.envs.slots import GOING, LIMIT, REACHED, REASONS, STOPPED, tasks_to_begin
+from pilotage.episodes.types import Task
 
 
 class AliasedRoomVectorEnv(RoomLanes):
@@ -98,7 +87,7 @@ class AliasedRoomVectorEnv(RoomLanes):
             self._walk_symbols[slot], self._walk_actions[slot] = -1, -1
             self._walk_symbols[slot, :n] = room.symbols.ravel()[cells]
             self._walk_actions[slot, : n - 1] = np.array(task.start["walk"]) + 1
-            self._goal_step[slot], self._ends[slot] = step, _GOING
+            self._goal_step[slot], self._ends[slot] = step, GOING
         return self._observations(), self._infos()
 
     def _draw(self, seed: int) -> Task:
@@ -138,7 +127,7 @@ class AliasedRoomVectorEnv(RoomLanes):
         reached = self._move(chosen) & (self._cell == self._goal)
         stopped = live & (chosen == 0)
         limit = live & ~(reached | stopped) & (self._n_steps >= self._max_steps)
-        self._ends[reached], self._ends[stopped], self._ends[limit] = _REACHED, _STOPPED, _LIMIT
+        self._ends[reached], self._ends[stopped], self._ends[limit] = REACHED, STOPPED, LIMIT
         self._live = live & ~(reached | stopped | limit)
         rewards = reached.astype(np.float64)
         return self._observations(), rewards, reached | stopped, limit, self._infos()
@@ -154,7 +143,7 @@ class AliasedRoomVectorEnv(RoomLanes):
     def _infos(self) -> dict[str, Any]:
         return {
             "trace": self._trace(),
-            "end_reason": _REASONS[self._ends].tolist(),
-            "success": self._ends == _REACHED,
+            "end_reason": REASONS[self._ends].tolist(),
+            "success": self._ends == REACHED,
             "env_error": [None] * self.num_envs,
         }

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from pilotage.envs.maze.grid import BLOCKED, DIRECTIONS, MOVES
+from pilotage.envs.slots import GOING, LIMIT, REACHED, STOPPED
 
 N_ACTIONS = 5  # 0 stop, 1 up, 2 down, 3 left, 4 right
-GOING, REACHED, STOPPED, LIMIT = range(4)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from functools import lru_cache
 import numpy as np
 
 from pilotage.envs.maze.grid import DIRECTIONS, MOVES
+from pilotage.envs.requests import SPLITS
 
-SPLITS = ("train", "val", "test")
 _TENTHS = ("test", "val", *["train"] * 8)
 
 

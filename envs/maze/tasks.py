@@ -17,6 +17,7 @@ from pilotage.envs.maze import endpoints, generators
 from pilotage.envs.maze.distances import descend, flood
 from pilotage.envs.maze.grid import to_rows
 from pilotage.envs.maze.splits import SPLITS, split_of
+from pilotage.envs.requests import check_request
 from pilotage.episodes.types import Task, digest
 
 GENERATORS: dict[str, Callable[[Tensor, int, int], Tensor]] = {
@@ -51,17 +52,10 @@ def make_tasks(
         ValueError: unknown split or family, negative n or seed, a size below 2 x 2, or sizes so
             small that the split has no such maze.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
-    if n < 0 or seed < 0:
-        raise ValueError(f"n and seed must be >= 0, got n={n}, seed={seed}")
+    families = check_request(split, n, seed, families, FAMILIES)
     rows, cols = (size, size) if isinstance(size, int) else size
     if rows < 2 or cols < 2:
         raise ValueError(f"size must be at least 2 x 2, got {rows} x {cols}")
-    families = tuple(families or FAMILIES)
-    unknown = [f for f in families if f not in GENERATORS]
-    if unknown:
-        raise ValueError(f"unknown families {unknown}; known: {FAMILIES}")
     tasks: list[Task | None] = [None] * n
     for place, family in enumerate(families):
         numbers = np.arange(place, n, len(families))

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from pilotage.envs.maze.distances import flood
-from pilotage.envs.maze.dynamics import LIMIT, N_ACTIONS, REACHED, MazeDynamics
+from pilotage.envs.maze.dynamics import N_ACTIONS, MazeDynamics
 from pilotage.envs.maze.grid import BLOCKED, DIRECTIONS, MOVES, from_rows
 from pilotage.envs.maze.observations import (
     VIEWS,
@@ -21,11 +21,10 @@ from pilotage.envs.maze.observations import (
     text_view,
 )
 from pilotage.envs.maze.tasks import make_tasks
-from pilotage.envs.slots import tasks_to_begin
-from pilotage.episodes.types import EndReason, Task
+from pilotage.envs.slots import LIMIT, REACHED, REASONS, tasks_to_begin, whole_actions
+from pilotage.episodes.types import Task
 
-_ENDS = ("", *(e.value for e in (EndReason.GOAL_REACHED, EndReason.AGENT_STOPPED)))
-_REASONS = np.array([*_ENDS, EndReason.STEP_LIMIT.value], dtype=object)
+_KNOWN = "none of 0 stop, 1 up, 2 down, 3 left, 4 right"
 
 
 class MazeVectorEnv(gym.vector.VectorEnv):
@@ -158,7 +157,8 @@ class MazeVectorEnv(gym.vector.VectorEnv):
     ) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One action in every live slot; the others are frozen (reward 0, flags False)."""
         live = self.live
-        outcome = self.mazes.step(self._check_actions(actions, live))
+        chosen = whole_actions(actions, live, N_ACTIONS, _KNOWN)
+        outcome = self.mazes.step(torch.from_numpy(chosen).to(self.device))
         end = outcome.end.cpu().numpy()
         self._bumped = np.where(live, outcome.bumped.cpu().numpy(), self._bumped)
         self._ends = np.where(live, end, self._ends)
@@ -166,21 +166,6 @@ class MazeVectorEnv(gym.vector.VectorEnv):
         truncated = end == LIMIT
         terminated = (end != 0) & ~truncated
         return self._observations(), rewards, terminated, truncated, self._infos()
-
-    def _check_actions(self, actions: np.ndarray, live: np.ndarray) -> torch.Tensor:
-        values = np.asarray(actions)
-        if values.shape != (self.num_envs,):
-            raise ValueError(f"actions must have shape ({self.num_envs},), got {values.shape}")
-        with np.errstate(invalid="ignore"):
-            whole = values.astype(np.int64)
-        wrong = live & ((whole != values) | (whole < 0) | (whole >= N_ACTIONS))
-        if wrong.any():
-            slot = int(np.argmax(wrong))
-            raise ValueError(
-                f"slot {slot}: action {values[slot]!r} is none of 0 stop, 1 up, 2 down, 3 left, "
-                "4 right"
-            )
-        return torch.from_numpy(np.where(live, whole, 0)).to(self.device)
 
     def _observations(self) -> dict[str, Any]:
         at, goal = self._places()
@@ -227,7 +212,7 @@ class MazeVectorEnv(gym.vector.VectorEnv):
         }
         return {
             "trace": trace,
-            "end_reason": _REASONS[self._ends].tolist(),
+            "end_reason": REASONS[self._ends].tolist(),
             "success": self._ends == REACHED,
             "env_error": [None] * n,
         }

@@ -17,10 +17,10 @@ import numpy as np
 from pilotage.envs.pathgraph.alpine import alpine_dag, split_pairs
 from pilotage.envs.pathgraph.blocks import blocksworld
 from pilotage.envs.pathgraph.star import star_graph
+from pilotage.envs.requests import SPLITS, check_request, in_turns
 from pilotage.episodes.types import Json, Task, digest
 
 FAMILIES = ("alpine", "blocksworld", "star")
-SPLITS = ("train", "val", "test")
 STEPS_PER_MOVE = 4
 SPARE_STEPS = 4
 ALPINE_NODES = 100
@@ -37,16 +37,8 @@ def make_tasks(
 
     Raises ValueError: unknown split or family, negative n or seed.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
-    if n < 0 or seed < 0:
-        raise ValueError(f"n and seed must be >= 0, got n={n}, seed={seed}")
-    families = tuple(families or FAMILIES)
-    unknown = [f for f in families if f not in FAMILIES]
-    if unknown:
-        raise ValueError(f"unknown families {unknown}; known: {FAMILIES}")
-    sources = {f: _SOURCES[f](split, seed) for f in families}
-    return [next(sources[families[k % len(families)]]) for k in range(n)]
+    families = check_request(split, n, seed, families, FAMILIES)
+    return in_turns(families, lambda f: _SOURCES[f](split, seed), n)
 
 
 def graph_task(

@@ -12,20 +12,18 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
 from pilotage.envs.pathgraph.tasks import make_tasks
-from pilotage.envs.slots import tasks_to_begin
-from pilotage.episodes.types import EndReason, Task
+from pilotage.envs.slots import (
+    GOING,
+    LIMIT,
+    REACHED,
+    REASONS,
+    STOPPED,
+    tasks_to_begin,
+    whole_actions,
+)
+from pilotage.episodes.types import Task
 
 _WORDS = "abcdefghijklmnopqrstuvwxyz 0123456789"
-_GOING, _REACHED, _STOPPED, _LIMIT = range(4)
-_REASONS = np.array(
-    [
-        "",
-        EndReason.GOAL_REACHED.value,
-        EndReason.AGENT_STOPPED.value,
-        EndReason.STEP_LIMIT.value,
-    ],
-    dtype=object,
-)
 
 
 class PathGraphVectorEnv(gym.vector.VectorEnv):
@@ -99,7 +97,7 @@ class PathGraphVectorEnv(gym.vector.VectorEnv):
             self._distance[slot] = _distances(adjacency, task.goal["node"])
             self._n_steps[slot], self._n_hops[slot] = 0, 0
             self._max_steps[slot] = task.max_steps
-            self._live[slot], self._bumped[slot], self._ends[slot] = True, False, _GOING
+            self._live[slot], self._bumped[slot], self._ends[slot] = True, False, GOING
             self._instructions[slot] = task.instruction
         return self._observations(), self._infos()
 
@@ -132,7 +130,8 @@ class PathGraphVectorEnv(gym.vector.VectorEnv):
     ) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One action in every live slot; the others are frozen (reward 0, flags False)."""
         live = self._live.copy()
-        chosen = self._check_actions(actions)
+        known = f"neither 0 (stop) nor 1 + a node number, at most {self.max_nodes}"
+        chosen = whole_actions(actions, live, self.max_nodes + 1, known)
         lane = np.arange(self.num_envs)
         target = np.maximum(chosen - 1, 0)
         hops = live & (chosen > 0) & (self._adjacency[lane, self._node, target] > 0)
@@ -143,25 +142,10 @@ class PathGraphVectorEnv(gym.vector.VectorEnv):
         reached = hops & (self._node == self._goal)
         stopped = live & (chosen == 0)
         limit = live & ~(reached | stopped) & (self._n_steps >= self._max_steps)
-        self._ends[reached], self._ends[stopped], self._ends[limit] = _REACHED, _STOPPED, _LIMIT
+        self._ends[reached], self._ends[stopped], self._ends[limit] = REACHED, STOPPED, LIMIT
         self._live = live & ~(reached | stopped | limit)
         rewards = reached.astype(np.float64)
         return self._observations(), rewards, reached | stopped, limit, self._infos()
-
-    def _check_actions(self, actions: np.ndarray) -> np.ndarray:
-        values = np.asarray(actions)
-        if values.shape != (self.num_envs,):
-            raise ValueError(f"actions must have shape ({self.num_envs},), got {values.shape}")
-        with np.errstate(invalid="ignore"):
-            whole = values.astype(np.int64)
-        wrong = self._live & ((whole != values) | (whole < 0) | (whole > self.max_nodes))
-        if wrong.any():
-            slot = int(np.argmax(wrong))
-            raise ValueError(
-                f"slot {slot}: action {values[slot]!r} is neither 0 (stop) nor 1 + a node number, "
-                f"at most {self.max_nodes}"
-            )
-        return np.where(self._live, whole, 0)
 
     def _observations(self) -> dict[str, Any]:
         obs: dict[str, Any] = {
@@ -189,8 +173,8 @@ class PathGraphVectorEnv(gym.vector.VectorEnv):
                 "distance_to_goal": distance,
                 "collision": self._bumped.astype(np.float64)[:, None],
             },
-            "end_reason": _REASONS[self._ends].tolist(),
-            "success": self._ends == _REACHED,
+            "end_reason": REASONS[self._ends].tolist(),
+            "success": self._ends == REACHED,
             "env_error": [None] * n,
         }
 

@@ -33,11 +33,13 @@ class Clause:
     first: int
 
     @property
-    def is_door(self) -> bool:
-        """Whether it leads into another room."""
-        return not re.match(r"(stop|wait)\b|turn around$", self.words) and not re.search(
-            r"\b(pass|past)\b", self.words
-        )
+    def kind(self) -> str:
+        """ "stop", "turn", "pass", or "door", which leads into another room."""
+        if re.match(r"(stop|wait)\b", self.words):
+            return "stop"
+        if self.words == "turn around":
+            return "turn"
+        return "pass" if re.search(r"\b(pass|past)\b", self.words) else "door"
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,12 @@ def interpret(house: House, text: str, x: float, y: float, heading: float) -> se
         ValueError: a clause is not understood, or the sentence does not end with stopping.
     """
     standings = {Standing(house.room_at(x, y), x, y, heading)}
-    clauses = [clause.words for clause in clauses_of(text)]
+    clauses = clauses_of(text)
     for k, clause in enumerate(clauses):
-        if re.match(r"(stop|wait)\b", clause):
+        if clause.kind == "stop":
             if k + 1 < len(clauses):
-                raise ValueError(f"{text!r} goes on after {clause!r}")
-            return {e for s in standings for e in _endings(house, clause, s)}
+                raise ValueError(f"{text!r} goes on after {clause.words!r}")
+            return {e for s in standings for e in _endings(house, clause.words, s)}
         standings = {n for s in standings for n in _follow(house, clause, s)}
     raise ValueError(f"{text!r} does not say where to stop")
 
@@ -74,19 +76,19 @@ def interpret(house: House, text: str, x: float, y: float, heading: float) -> se
 def clauses_of(text: str) -> list[Clause]:
     """The clauses between "then", "and then" and "and"."""
     found, first = [], 0
-    for part in re.split(r"( (?:and then|then|and) )", text):
-        if part[0] != " ":
+    for k, part in enumerate(re.split(r"( (?:and then|then|and) )", text)):
+        if k % 2 == 0:  # what stands between two joining words
             found.append(Clause(part, first))
         first += len(part.split())
     return found
 
 
-def _follow(house: House, clause: str, at: Standing) -> list[Standing]:
-    if clause == "turn around":
+def _follow(house: House, clause: Clause, at: Standing) -> list[Standing]:
+    if clause.kind == "turn":
         return [at.turned_around()]
-    if re.search(r"\b(pass|past)\b", clause):
-        return [at] if _things(house, clause, at.room) else []
-    return _through_a_door(house, clause, at)
+    if clause.kind == "pass":
+        return [at] if _things(house, clause.words, at.room) else []
+    return _through_a_door(house, clause.words, at)
 
 
 def _through_a_door(house: House, clause: str, at: Standing) -> list[Standing]:

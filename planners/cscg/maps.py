@@ -86,6 +86,15 @@ def learn_map(
     return LearnedMap(graph, path)
 
 
+def map_walk(
+    model: CSCG, observations: np.ndarray, actions: np.ndarray, *, pseudocount: float
+) -> LearnedMap:
+    """The map of one walk from beginning to end: EM, hard EM, and what the model then knows."""
+    model.fit(observations, actions, pseudocount=pseudocount)
+    model.refine(observations, actions)
+    return learn_map(model, observations, actions)
+
+
 Used = Counter[tuple[int, int, int]]  # (state, action, state after) -> how often
 
 

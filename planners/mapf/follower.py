@@ -97,7 +97,7 @@ class FollowerPolicy:
             targets,
             self._holder,
             self.costs.enter,
-            self.costs.fields,
+            self.costs.table,
             rows,
             self.sightings,
             RADIUS,

@@ -10,11 +10,14 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from pilotage.planners.mapf.graph import FAR, GridGraph, breadth_first
+from pilotage.planners.mapf.graph import FAR, GoalFields, GridGraph, breadth_first
 
 
-class FollowerCosts:
-    """Static costs of a map, and a cost-to-go field per goal that is asked for.
+class FollowerCosts(GoalFields):
+    """Static costs of a map, and the cost to go from every vertex to a goal, float64, inf: no way.
+
+    A field charges every cell of the way but the goal: the cell that an agent stands on too,
+    although it has been paid for. The heuristic of the published planner does the same.
 
     Args:
         graph: the map.
@@ -22,36 +25,12 @@ class FollowerCosts:
     """
 
     def __init__(self, graph: GridGraph, *, static: bool = True) -> None:
-        self.graph = graph
+        super().__init__(graph, np.float64)
         n = graph.n_vertices
         self.enter = static_costs(graph.neighbours) if static else np.ones(n)  # float64 [V], >= 1
-        self.fields = np.empty((0, n))  # float64 [n_rows, V], inf: no way
-        self._row_of = np.full(n, -1, np.int32)
-        self._n = 0
 
-    def rows(self, goals: np.ndarray) -> np.ndarray:
-        """int32 [n]: the rows of `fields` for vertices [n]; missing ones are computed first.
-
-        A field charges every cell of the way but the goal: the cell that an agent stands on too,
-        although it has been paid for. The heuristic of the published planner does the same.
-        `fields` may be another array afterwards: read it anew.
-        """
-        missing = np.unique(goals[self._row_of[goals] < 0])
-        if self._n + len(missing) > len(self.fields):
-            size = max(self._n + len(missing), 2 * len(self.fields))
-            larger = np.empty((size, self.graph.n_vertices))
-            larger[: self._n] = self.fields[: self._n]
-            self.fields = larger
-        for goal in missing.tolist():
-            cost_to_go(self.graph.neighbours, self.enter, goal, self.fields[self._n])
-            self._row_of[goal] = self._n
-            self._n += 1
-        return self._row_of[goals]
-
-    def field(self, goal: int) -> np.ndarray:
-        """float64 [V]: the cost to go from every vertex to one goal."""
-        row = self.rows(np.array([goal]))[0]
-        return self.fields[row]
+    def _write(self, goal: int, out: np.ndarray) -> None:
+        cost_to_go(self.graph.neighbours, self.enter, goal, out)
 
 
 @numba.njit(cache=True)

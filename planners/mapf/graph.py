@@ -5,6 +5,8 @@ Vertices are the free cells in reading order, 0 to V - 1.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numba
 import numpy as np
 
@@ -74,14 +76,23 @@ def actions_between(graph: GridGraph, here: np.ndarray, after: np.ndarray) -> np
     return np.argmax(graph.neighbours[here] == after[:, None], axis=1)
 
 
-class DistanceFields:
-    """Steps from every vertex to a goal, one breadth-first search per goal that is asked for."""
+class GoalFields(ABC):
+    """A number at every vertex for each goal that is asked for, computed once.
 
-    def __init__(self, graph: GridGraph) -> None:
+    Args:
+        graph: the map.
+        dtype: of `table`.
+    """
+
+    def __init__(self, graph: GridGraph, dtype: type[np.generic]) -> None:
         self.graph = graph
-        self.table = np.empty((0, graph.n_vertices), np.int32)  # int32 [n_rows, V], FAR: no way
+        self.table = np.empty((0, graph.n_vertices), dtype)  # [n_rows, V]
         self._row_of = np.full(graph.n_vertices, -1, np.int32)
         self._n = 0
+
+    @abstractmethod
+    def _write(self, goal: int, out: np.ndarray) -> None:
+        """Write the numbers of one goal into `out` [V]."""
 
     def rows(self, goals: np.ndarray) -> np.ndarray:
         """int32 [n]: the rows of `table` for vertices [n]; missing ones are computed first.
@@ -92,21 +103,32 @@ class DistanceFields:
         missing = np.unique(goals[self._row_of[goals] < 0])
         self._reserve(self._n + len(missing))
         for goal in missing.tolist():
-            breadth_first(self.graph.neighbours, goal, self.table[self._n])
+            self._write(goal, self.table[self._n])
             self._row_of[goal] = self._n
             self._n += 1
         return self._row_of[goals]
 
     def field(self, goal: int) -> np.ndarray:
-        """int32 [V]: steps from every vertex to one goal."""
+        """[V]: the numbers of one goal."""
         row = self.rows(np.array([goal]))[0]
         return self.table[row]
 
     def _reserve(self, n_rows: int) -> None:
         if n_rows > len(self.table):
-            larger = np.empty((max(n_rows, 2 * len(self.table)), self.graph.n_vertices), np.int32)
+            size = max(n_rows, 2 * len(self.table))
+            larger = np.empty((size, self.graph.n_vertices), self.table.dtype)
             larger[: self._n] = self.table[: self._n]
             self.table = larger
+
+
+class DistanceFields(GoalFields):
+    """Steps from every vertex to a goal, int32, FAR where there is no way."""
+
+    def __init__(self, graph: GridGraph) -> None:
+        super().__init__(graph, np.int32)
+
+    def _write(self, goal: int, out: np.ndarray) -> None:
+        breadth_first(self.graph.neighbours, goal, out)
 
 
 @numba.njit(cache=True)

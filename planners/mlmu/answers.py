@@ -6,7 +6,7 @@ The judge is `validate_grids`, which knows no planner.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from pilotage.planners.mlmu.lines import END, PAD, Mazes, labels, read_paths, wr
 from pilotage.planners.mlmu.model import MazeNet
 from pilotage.planners.mlmu.objectives import Objective, encoder_sight
 from pilotage.planners.plan import Plan, PlanStatus
-from pilotage.planners.problems import GridPlanner, GridProblem
+from pilotage.planners.problems import GridPlanner, batched_by_shape
 from pilotage.planners.validate_grids import check_grid_paths
 
 _BATCH = 256  # mazes read at once
@@ -127,23 +127,11 @@ def learned_maze_planner(net: MazeNet, *, device: str = "cpu") -> GridPlanner:
     Raises as `answer` and `Mazes` do.
     """
 
-    def plan(problems: Sequence[GridProblem], attempt: int) -> list[Plan]:
-        by_shape: dict[tuple[int, ...], list[int]] = {}
-        for i, problem in enumerate(problems):
-            by_shape.setdefault(problem.cells.shape, []).append(i)
-        plans: dict[int, Plan] = {}
-        for members in by_shape.values():
-            chosen = [problems[i] for i in members]
-            mazes = Mazes(
-                np.stack([p.cells for p in chosen]),
-                np.array([p.start for p in chosen]),
-                np.array([p.goal for p in chosen]),
-            )
-            found = answer(net, mazes, seed=attempt, device=device)
-            plans |= {i: _plan(found, k) for k, i in enumerate(members)}
-        return [plans[i] for i in range(len(problems))]
+    def solve(cells: np.ndarray, starts: np.ndarray, goals: np.ndarray, attempt: int) -> list[Plan]:
+        found = answer(net, Mazes(cells, starts, goals), seed=attempt, device=device)
+        return [_plan(found, k) for k in range(len(cells))]
 
-    return plan
+    return batched_by_shape(solve)
 
 
 def _plan(answers: Answers, i: int) -> Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pilotage.planners.cscg import CSCG, LearnedMap, learn_map
+from pilotage.planners.cscg import CSCG, LearnedMap, map_walk
 from pilotage.planners.schemas.schema import UNKNOWN, Schema
 
 
@@ -24,9 +24,8 @@ def learn_schema(
     Raises ValueError for sequences that do not fit each other or the numbers.
     """
     model = CSCG(n_symbols, n_clones, n_actions, seed=seed)
-    model.fit(observations, actions, pseudocount=pseudocount)
-    model.refine(observations, actions)
-    return without_symbols(learn_map(model, observations, actions), n_actions)
+    found = map_walk(model, observations, actions, pseudocount=pseudocount)
+    return without_symbols(found, n_actions)
 
 
 def without_symbols(found: LearnedMap, n_actions: int) -> Schema:

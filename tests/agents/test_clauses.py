@@ -8,10 +8,9 @@ import numpy as np
 import torch
 
 from pilotage.agents.vla.demos import Demo
-from pilotage.agents.vla.model import VLAModel
-from pilotage.agents.vla.training import TrainConfig, Trainer, WindowSampler
+from pilotage.agents.vla.training import Trainer, WindowSampler
 
-from .tiny import tiny_config, tiny_task
+from .tiny import tiny_config, tiny_task, tiny_training
 
 CONFIG = replace(tiny_config(), finds_clause=True)
 
@@ -39,14 +38,7 @@ def walk(rng: np.random.Generator, *, known: bool = True) -> Demo:
 
 
 def made(demos: list[Demo]) -> tuple[Trainer, WindowSampler]:
-    torch.manual_seed(0)
-    model = VLAModel(CONFIG)
-    train = TrainConfig(
-        n_updates=300, batch_windows=32, window_steps=2, warmup=20, learning_rate=3e-3
-    )
-    sampler = WindowSampler(CONFIG, train, model)
-    sampler.add(demos)
-    return Trainer(model, train), sampler
+    return tiny_training(CONFIG, demos, window_steps=2)
 
 
 def test_the_words_that_are_carried_out_are_found_wherever_they_stand() -> None:

@@ -10,9 +10,9 @@ import torch
 
 from pilotage.agents.vla.demos import Demo
 from pilotage.agents.vla.model import VLAModel
-from pilotage.agents.vla.training import TrainConfig, Trainer, WindowSampler
+from pilotage.agents.vla.training import Trainer, WindowSampler
 
-from .tiny import tiny_config, tiny_task
+from .tiny import tiny_config, tiny_task, tiny_training
 
 CONFIG = replace(tiny_config(n_pointed=1), image_folds=(1,))  # four patches of 8 x 8 pixels
 
@@ -40,14 +40,7 @@ def scene(rng: np.random.Generator, *, known: bool = True) -> Demo:
 
 
 def made(demos: list[Demo]) -> tuple[Trainer, WindowSampler]:
-    torch.manual_seed(0)
-    model = VLAModel(CONFIG)
-    train = TrainConfig(
-        n_updates=300, batch_windows=32, window_steps=1, warmup=20, learning_rate=3e-3
-    )
-    sampler = WindowSampler(CONFIG, train, model)
-    sampler.add(demos)
-    return Trainer(model, train), sampler
+    return tiny_training(CONFIG, demos, window_steps=1)
 
 
 def test_the_named_patch_is_found_in_new_pictures() -> None:

@@ -8,6 +8,7 @@ import torch
 from pilotage.agents.vla.config import VLAConfig
 from pilotage.agents.vla.demos import Demo
 from pilotage.agents.vla.model import VLAModel
+from pilotage.agents.vla.training import TrainConfig, Trainer, WindowSampler
 from pilotage.episodes.types import Task
 
 WORDS = ("go", "left", "right", "slowly", "quickly", "to", "the", "red", "cube")
@@ -88,3 +89,17 @@ def tiny_observations(
         }
         for _ in range(n_steps)
     ]
+
+
+def tiny_training(
+    config: VLAConfig, demos: list[Demo], *, window_steps: int
+) -> tuple[Trainer, WindowSampler]:
+    """A fast training of a fresh model on `demos`."""
+    torch.manual_seed(0)
+    model = VLAModel(config)
+    train = TrainConfig(
+        n_updates=300, batch_windows=32, window_steps=window_steps, warmup=20, learning_rate=3e-3
+    )
+    sampler = WindowSampler(config, train, model)
+    sampler.add(demos)
+    return Trainer(model, train), sampler

@@ -51,6 +51,8 @@ def test_endpoints_in_a_house_made_by_hand(four_rooms, text, heading, endpoints)
     ("text", "complaint"),
     [
         ("fly to the moon and stop at the plant", "not understood"),
+        ("", "'' is not understood"),
+        ("enter the office and then and stop at the plant", "not understood"),
         ("enter the office", "where to stop"),
         ("stop at the plant and enter the office", "goes on"),
         ("enter the office and stop at the thing", "names no furniture"),
