@@ -121,7 +121,12 @@ def clause_of(envs: RoomsVectorEnv, slot: int, task: Task, config: VLAConfig) ->
 
 def rooms_of_route(house: House, task: Task) -> list[int]:
     """The rooms that a task's reference path goes through, in order."""
-    path = np.array(task.reference_path)[:, :2]
+    return _rooms_along(house, tuple(map(tuple, task.reference_path)))
+
+
+@lru_cache(maxsize=512)
+def _rooms_along(house: House, points: tuple[tuple[float, ...], ...]) -> list[int]:
+    path = np.array(points)[:, :2]
     return [house.room_at(*map(float, path[0])), *(c.room for c in crossings(house, path))]
 
 
