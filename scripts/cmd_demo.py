@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -32,4 +34,5 @@ def demo(*, quick: bool, out: Path, quiet: bool) -> None:
     )
     show(records, out=out)
     print(f"report: {write_html(run)}")
-    print(f"{time.perf_counter() - started:.0f} s. Next: pilotage view {out}   (Rerun viewer)")
+    command = "pilotage" if shutil.which("pilotage") else sys.argv[0]  # as it can be typed here
+    print(f"{time.perf_counter() - started:.0f} s. Next: {command} view {out}   (Rerun viewer)")
