@@ -12,6 +12,7 @@ from pilotage.episodes.statistics import paired_bootstrap, wilson_interval
 from pilotage.episodes.types import EpisodeRecord
 from pilotage.scripts.cmd_run import play
 from pilotage.scripts.opening import make_tasks
+from pilotage.scripts.route_outcomes import OUTCOMES, outcome_row
 from pilotage.scripts.tabulate import show_rows
 
 NAV_METRICS = ("spl", "soft_spl", "osr", "ne", "tl", "ndtw", "sdtw", "cls", "collisions", "steps")
@@ -33,7 +34,7 @@ def nav(
 ) -> list[dict[str, Any]]:
     """See `pilotage bench nav --help`. One row an agent and family, with 95 % intervals."""
     tasks = make_tasks(env, split, episodes, seed=seed, families=families or None)
-    rows = []
+    rows, outcomes = [], []
     for agent in agents:
         records, _ = play(
             env=env,
@@ -51,11 +52,19 @@ def nav(
         groups = {name: [r for r in records if r.task.family == name] for name in names}
         for family, group in {**groups, "all": records}.items():
             rows.append(_row(agent, family, group, success_radius_m))
+        if env == "rooms" and "instruction" in groups:
+            outcomes.append(outcome_row(agent, groups["instruction"]))
+            of_route = next(r for r in rows if (r["agent"], r["family"]) == (agent, "instruction"))
+            of_route["outcomes"] = {name: outcomes[-1][name] for name in OUTCOMES}
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
         title = f"{env} {split}, {len(tasks)} tasks, success within {success_radius_m} m"
-        show_rows(rows, title, out / "nav.md", width=160)
+        short = [{k: v for k, v in row.items() if k != "outcomes"} for row in rows]
+        show_rows(short, title, out / "nav.md", width=160)
+        if outcomes:
+            title = f"{env} {split}, where instructions end"
+            show_rows(outcomes, title, out / "outcomes.md", width=160)
     return rows
 
 

@@ -31,7 +31,7 @@ from pilotage.envs.rooms.interpreter import clauses_of
 from pilotage.envs.rooms.lane import into_frame
 from pilotage.envs.rooms.layout import Door
 from pilotage.envs.rooms.palette import CATEGORIES, COLORS, ROOM_COLORS
-from pilotage.envs.rooms.routes import crossings
+from pilotage.envs.rooms.routes import crossings, rooms_along
 from pilotage.episodes.types import Task
 from pilotage.scripts.worlds import TrainingWorld
 
@@ -126,8 +126,7 @@ def rooms_of_route(house: House, task: Task) -> list[int]:
 
 @lru_cache(maxsize=512)
 def _rooms_along(house: House, points: tuple[tuple[float, ...], ...]) -> list[int]:
-    path = np.array(points)[:, :2]
-    return [house.room_at(*map(float, path[0])), *(c.room for c in crossings(house, path))]
+    return rooms_along(house, np.array(points)[:, :2])
 
 
 @lru_cache(maxsize=4096)

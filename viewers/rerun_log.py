@@ -182,7 +182,7 @@ def _log_space(
         if not on_table:
             path = path + np.array([0.0, 0.0, _LIFT_M])
         line = rr.LineStrips3D(
-            [path.astype(np.float32)], colors=[color], radii=[0.002 if on_table else 0.03]
+            [path.astype(np.float32)], colors=[color], radii=[0.002 if on_table else 0.06]
         )
         stream.log(f"{root}/world/path", line, static=True)
         stream.send_columns(

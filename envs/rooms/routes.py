@@ -43,6 +43,12 @@ def crossings(house: House, path: np.ndarray) -> list[Crossing]:
     return sorted(found, key=lambda c: c.at)
 
 
+def rooms_along(house: House, path: np.ndarray) -> list[int]:
+    """The rooms that a path `[p, 2]` goes through, in order: where it begins, then one a door."""
+    x, y = path[0]
+    return [house.room_at(float(x), float(y)), *(c.room for c in crossings(house, path))]
+
+
 def path_length(path: np.ndarray) -> float:
     return float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
 
