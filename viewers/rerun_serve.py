@@ -9,13 +9,15 @@ therefore handed on by `OfflinePage`, whose content security policy lets it reac
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -91,9 +93,11 @@ class Server:
         return f"http://{LOOPBACK}:{self.web_port}/?url={quote(data, safe='')}"
 
     def wait(self) -> int:
-        """Waits until the viewer ends by itself or by Ctrl-C; returns its exit status."""
+        """Waits until the viewer ends by itself, by Ctrl-C, or by a signal that ends this program
+        (which then ends the viewer too); returns its exit status."""
         try:
-            return self.process.wait()
+            with _as_interrupts("SIGTERM", "SIGHUP"):
+                return self.process.wait()
         except KeyboardInterrupt:
             self.close()
             return 0
@@ -126,8 +130,8 @@ def serve(
 ) -> Server:
     """Starts the web viewer on a `.rrd` file, prints its address, and returns once it listens.
 
-    All its servers listen on 127.0.0.1 only, and nothing is asked of the network. They end with
-    the calling process: `serve(path).wait()` keeps them.
+    All its servers listen on 127.0.0.1 only, and nothing is asked of the network.
+    `serve(path).wait()` keeps them until this program is told to end, and ends them.
 
     Args:
         rrd: a file that `rerun_log.log_run` wrote.
@@ -183,6 +187,22 @@ def _start(path: Path, web_port: int, grpc_port: int, timeout_s: float) -> Serve
                 raise RuntimeError(f"the Rerun viewer did not start: {error}\n{tail}") from error
             raise
     return server
+
+
+@contextmanager
+def _as_interrupts(*names: str) -> Iterator[None]:
+    """Signals act like Ctrl-C meanwhile, so that children are ended; elsewhere than in the main
+    thread, where Python sets no handlers, nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _program() -> str:

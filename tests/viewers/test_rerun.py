@@ -296,6 +296,22 @@ def test_viewer_listens_on_loopback_only_and_ends(
     assert server.url in capfd.readouterr().err
 
 
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's table of sockets")
+def test_a_program_that_is_ended_ends_its_viewer(recording: Path) -> None:
+    program = (
+        "import sys; from pilotage.viewers.rerun_serve import serve; server = serve(sys.argv[1]); "
+        "print(server.source_port, server.grpc_port, flush=True); sys.exit(server.wait())"
+    )
+    command = [sys.executable, "-c", program, str(recording)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        ports = [int(word) for word in parent.stdout.readline().split()]
+        assert [bool(listening(port)) for port in ports] == [True, True]
+        parent.terminate()
+        assert parent.wait(timeout=20) == 0
+    assert [listening(port) for port in ports] == [set(), set()]
+
+
 def test_a_page_that_is_closed_early_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     """The browser leaves while the megabytes of the viewer are on their way."""
 
