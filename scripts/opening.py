@@ -7,6 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pilotage.agents.loaders.opening import (
+    LOADERS,
+    PICTURE_PX,
+    is_pretrained,
+    load_pretrained,
+    pretrained_folder,
+)
 from pilotage.episodes.names import unknown
 from pilotage.episodes.types import Agent, Task
 
@@ -20,10 +27,13 @@ def shipped_agents() -> dict[str, Path]:
 
 
 def agent_folder(name: str, world: str) -> Path:
-    """The checkpoint folder behind `--agent`: a shipped name, with or without the world, or a path.
+    """The checkpoint folder behind `--agent`: a shipped name, with or without the world, a path, or
+    a published checkpoint (`openvla:PATH`).
 
     Raises KeyError listing the shipped agents.
     """
+    if is_pretrained(name):
+        return pretrained_folder(name)
     shipped = shipped_agents()
     for candidate in (name, f"{name}-{world}"):
         if candidate in shipped:
@@ -31,11 +41,18 @@ def agent_folder(name: str, world: str) -> Path:
     path = Path(name)
     if path.is_dir():
         return path
-    raise unknown("agent", name, [*SCRIPTED, *shipped], " or a checkpoint folder")
+    published = ", ".join(f"{kind}:FOLDER" for kind in LOADERS)
+    raise unknown("agent", name, [*SCRIPTED, *shipped], f", a checkpoint folder, {published}")
 
 
 def load_vla(name: str, world: str, *, device: str = "cpu", narrate: bool = False) -> Any:
-    """A `VLAAgent` from a shipped name or a folder; ValueError for one of another world."""
+    """A `VLAAgent` from a shipped name or a folder; ValueError for one of another world, and for a
+    published checkpoint."""
+    if is_pretrained(name):
+        raise ValueError(
+            f"this command needs an agent that was trained here, not {name!r}; published "
+            "checkpoints can be run and projected"
+        )
     from pilotage.agents.vla.checkpoint import load_checkpoint
     from pilotage.agents.vla.policy import VLAAgent
 
@@ -56,10 +73,19 @@ def load_vla(name: str, world: str, *, device: str = "cpu", narrate: bool = Fals
     )
 
 
+def load_readable(name: str, world: str) -> Any:
+    """An agent whose `model` has a decoder, a tokenizer and action ids."""
+    return load_pretrained(name, world) if is_pretrained(name) else load_vla(name, world)
+
+
 def load_agent(
     name: str, world: str, envs: Any, *, device: str = "cpu", narrate: bool = False
 ) -> Agent:
-    """Any agent: `expert`, `random`, a shipped VLA or a checkpoint folder."""
+    """Any agent: `expert`, `random`, a shipped VLA, a checkpoint folder, or `openvla:PATH`."""
+    if is_pretrained(name):
+        if narrate:
+            raise ValueError(f"{name!r} was not trained to narrate; leave --narrate out")
+        return load_pretrained(name, world, device=device)
     from pilotage.agents.scripted import ExpertAgent, RandomAgent
 
     if name == "expert":
@@ -74,9 +100,11 @@ def open_world(name: str, n_slots: int, *, for_agent: str, **options: Any) -> An
     from pilotage.envs.registry import load_world
 
     extra: dict[str, Any] = {"wrist": True} if name == "tabletop" else {}
+    if name == "tabletop" and is_pretrained(for_agent):
+        extra["image_size"] = PICTURE_PX
     if for_agent == "expert":
         extra["expert_actions"] = True
-    return load_world(name).make_vector(n_slots, **extra, **options)
+    return load_world(name).make_vector(n_slots, **(extra | options))
 
 
 def make_tasks(

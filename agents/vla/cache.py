@@ -35,10 +35,11 @@ class RowCache:
         capacity: int,
         head_dim: int,
         device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         shape = (n_layers, n_rows, n_heads, capacity + 1, head_dim)
-        self.keys = torch.zeros(shape, device=device)
-        self.values = torch.zeros(shape, device=device)
+        self.keys = torch.zeros(shape, device=device, dtype=dtype)
+        self.values = torch.zeros(shape, device=device, dtype=dtype)
         self.order = torch.full((n_rows, capacity + 1), -1, dtype=torch.long, device=device)
         self.trash = capacity
         self._rows = torch.arange(n_rows, device=device)[:, None]

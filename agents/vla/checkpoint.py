@@ -18,7 +18,7 @@ from pilotage.agents.vla.model import VLAModel
 FORMAT = 1
 
 
-class CheckpointError(Exception):
+class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message names the file and the remedy."""
 
 
