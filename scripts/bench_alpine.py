@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import networkx as nx
 import numpy as np
@@ -26,8 +27,11 @@ from pilotage.planners.alpine import (
     score,
     weight_gap,
 )
+from pilotage.planners.alpine.checkpoint import FORMAT, WHAT, load_net
 from pilotage.planners.alpine.model import PathGPT
 from pilotage.planners.alpine.training import AlpineRecipe, train_alpine
+from pilotage.planners.checkpoints import read_header
+from pilotage.scripts.trainings import shipped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--heads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--load", type=Path, help="a checkpoint of `pilotage train alpine` instead")
     a = parser.parse_args(argv)
+    if a.load:
+        return _loaded(a.load, a.device)
     data = make_dataset(a.nodes, train_fraction=a.train_fraction, n_walks=a.walks, seed=a.seed)
     adjacent, observed = observations(data.lines, a.nodes)
     print(
@@ -65,6 +72,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     _table(data, model, adjacent, observed, a.device)
     if a.layers == a.heads == 1:
         _weights(model.cpu(), adjacent, observed)
+    return 0
+
+
+SHIPPED = shipped("alpine-100")
+
+
+def load(folder: Path) -> tuple[PathGPT, AlpineData]:
+    """A network that `pilotage train alpine` trained, and its data set. Raises as `load_net`."""
+    net = load_net(folder)
+    o = read_header(folder, FORMAT, WHAT)["training"]["options"]
+    data = make_dataset(
+        o["nodes"], train_fraction=o["train_fraction"], n_walks=o["walks"], seed=o["seed"]
+    )
+    return net, data
+
+
+def _loaded(folder: Path, device: str) -> int:
+    """The tables of a checkpoint; 2 where there is none."""
+    try:
+        net, data = load(folder)
+    except (ValueError, OSError) as error:
+        print(f"bench_alpine: {error}", file=sys.stderr)
+        return 2
+    adjacent, observed = observations(data.lines, len(data.graph))
+    _table(data, net.to(device), adjacent, observed, device)
+    if net.config.n_layers == net.config.n_heads == 1:
+        _weights(net.cpu(), adjacent, observed)
     return 0
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from pilotage.envs.pathgraph.aliased import ACTIONS, AliasedRoom, random_room, r
 from pilotage.episodes.statistics import wilson_interval
 from pilotage.episodes.tables import to_markdown
 from pilotage.planners.cscg import CSCG, LearnedMap, learn_map, score_map
-from pilotage.planners.cscg.maps import cells_of
+from pilotage.planners.maps import cells_of, main_states
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,26 +86,23 @@ def try_plans(
 ) -> tuple[int, float]:
     """Plans between random cells, carried out in the room: how many end in the goal's cell, and the
     mean of their length over the true shortest (of those). A cell is known by the state that it was
-    most often decoded to."""
+    most often decoded to; plans from or to a cell that is not on the map do not arrive."""
     rng = np.random.default_rng(seed)
     places = cells_of(found, cells)
-    visits = Counter(found.path.tolist())
-    states = [
-        max((s for s in places if places[s] == c), key=visits.__getitem__)
-        for c in set(places.values())
-    ]
+    states = {places[state]: state for state in main_states(found, places)}
     leads, graph = room.transitions(), room.graph()
     arrived, ratios = 0, []
     for _ in range(n):
-        start, goal = (states[i] for i in rng.choice(len(states), size=2, replace=False))
-        plan, actions = found.plan(start, goal)
-        cell = places[start]
+        start, goal = rng.choice(room.n_cells, size=2, replace=False).tolist()
+        if start not in states or goal not in states:
+            continue
+        plan, actions = found.plan(states[start], states[goal])
+        cell = start
         for action in actions:
             cell = int(leads[cell, action])
-        if plan.is_solved and cell == places[goal]:
+        if plan.is_solved and cell == goal:
             arrived += 1
-            shortest = nx.shortest_path_length(graph, places[start], places[goal])
-            ratios.append(len(actions) / shortest)
+            ratios.append(len(actions) / nx.shortest_path_length(graph, start, goal))
     return arrived, float(np.mean(ratios)) if ratios else float("nan")
 
 

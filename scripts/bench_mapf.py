@@ -11,6 +11,11 @@ other load on the machine falls on both:
 
 Both play the same lifelong teams (32 x 32, a fifth walls, collision system soft, random actions)
 and make the default observation of every agent in every step.
+
+    python scripts/bench_mapf.py --low-levels
+
+times SIPP beside space-time A* instead: one agent among walkers, one of which crosses its goal
+until the end of a horizon, so that longer horizons mean longer paths.
 """
 
 from __future__ import annotations
@@ -108,6 +113,77 @@ def pogema_runner(python: str, n_agents: int) -> Runner:
     return lambda steps: float(ask(str(steps)))
 
 
+def walkers(free: np.ndarray, n: int, horizon: int) -> list[np.ndarray]:
+    """Cells int [horizon + 1, 2] of agents that PIBT leads from goal to goal."""
+    from pilotage.planners.mapf import PibtPolicy
+
+    rng = np.random.default_rng(1)
+    spots = np.argwhere(free)
+    policy = PibtPolicy(free, n)
+    cells, goals = rng.permutation(spots)[:n], rng.permutation(spots)[:n]
+    walked = [cells]
+    for _ in range(horizon):
+        cells = policy.next_cells(cells, goals)
+        walked.append(cells)
+        there = (cells == goals).all(axis=1)
+        goals = np.where(there[:, None], spots[rng.integers(0, len(spots), n)], goals)
+    return list(np.stack(walked, axis=1))
+
+
+def low_levels(horizons: list[int], n_walkers: int, rounds: int) -> None:
+    """Prints the time of one search by either low level, in turns, on the same paths."""
+    from pilotage.planners.mapf import DistanceFields, GridGraph
+    from pilotage.planners.mapf.results import Deadline
+    from pilotage.planners.mapf.safe_intervals import SafeIntervals, SafeIntervalSearch
+    from pilotage.planners.mapf.space_time import Reservations, SpaceTimeSearch
+
+    free = np.random.default_rng(0).random((SIZE, SIZE)) >= DENSITY
+    graph = GridGraph(free)
+    fields = DistanceFields(graph)
+    free = free & (fields.field(graph.n_vertices // 2)[graph.index] < graph.n_vertices)
+    by_step, by_interval = SpaceTimeSearch(graph), SafeIntervalSearch(graph)
+    for horizon in horizons:
+        paths = [graph.vertices(p) for p in walkers(free, n_walkers, horizon)]
+        reserved, safe = (
+            Reservations(graph.n_vertices, horizon + 1),
+            SafeIntervals(len(graph.cells)),
+        )
+        for i, path in enumerate(paths):
+            reserved.add(i, path)
+            safe.add(path, graph.neighbours)
+        visits = np.where(reserved.table[:-1] >= 0, np.arange(horizon)[:, None], 0).max(axis=0)
+        ends = reserved.table[-1] < 0
+        goals = np.flatnonzero(ends)[np.argsort(-visits[ends], kind="stable")][:rounds]
+        starts = np.flatnonzero((reserved.table[0] < 0) & free[tuple(graph.cells.T)])[:rounds]
+        times: list[list[float]] = [[], []]
+        lengths = []
+        for again in range(2):  # the first time compiles and makes room
+            for start, goal in zip(starts.tolist(), goals.tolist()):
+                field, found = fields.field(goal), []
+                for k in range(2):
+                    clock = time.process_time()
+                    if k == 0:
+                        answer, _ = by_step.find(
+                            field, start, goal, deadline=Deadline(600), reserved=reserved.table
+                        )
+                    else:
+                        answer, _ = by_interval.find(
+                            field, start, goal, deadline=Deadline(600), safe=safe
+                        )
+                    if again:
+                        times[k].append(time.process_time() - clock)
+                    found.append(-1 if answer is None else len(answer) - 1)
+                if found[0] != found[1]:
+                    sys.exit(f"space-time A* and SIPP disagree: {found}")
+                lengths.append(found[0])
+        slow, fast = (1e6 * statistics.median(each) for each in times)
+        print(
+            f"horizon {horizon:5}, {n_walkers} walkers, paths of {statistics.median(lengths):6.0f}:"
+            f" space-time A* {slow:10,.0f} us   sipp {fast:8,.0f} us   x{slow / fast:.1f}",
+            flush=True,
+        )
+
+
 def main() -> None:
     """Reads the command line and measures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -115,7 +191,13 @@ def main() -> None:
     parser.add_argument("--agents", default="8,64,192", help="team sizes, comma-separated")
     parser.add_argument("--envs", type=int, default=64, help="teams side by side, ours")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--low-levels", action="store_true", help="SIPP beside space-time A*")
+    parser.add_argument("--horizons", default="100,400,1600", help="of --low-levels, steps")
+    parser.add_argument("--walkers", type=int, default=60, help="of --low-levels")
     args = parser.parse_args()
+    if args.low_levels:
+        low_levels([int(h) for h in args.horizons.split(",")], args.walkers, args.rounds)
+        return
     for n_agents in (int(n) for n in args.agents.split(",")):
         ours = {
             f"{n_envs} teams{'' if observe else ', moves only'}": (

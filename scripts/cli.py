@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pilotage.scripts import cli_bench, cli_steer
+from pilotage.scripts import cli_bench, cli_steer, cli_train
 from pilotage.scripts.cli_options import AgentName, AsJson, Env, Quiet, Seed, Slots
 
 app = typer.Typer(
@@ -17,10 +17,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run embodied transformer agents in simulation, read them, and steer them while they act.",
 )
-train_app = typer.Typer(no_args_is_help=True, help="Train the agents that are shipped.")
 app.add_typer(cli_bench.app, name="bench")
 app.add_typer(cli_steer.app, name="steer")
-app.add_typer(train_app, name="train")
+app.add_typer(cli_train.app, name="train")
 
 
 @app.command()
@@ -123,7 +122,11 @@ def vector(
     agent: AgentName = "nano",
     env: Env = "tabletop",
     method: Annotated[
-        str, typer.Option(help="mean-difference, pca, pca-centred or reading.")
+        str,
+        typer.Option(
+            help="mean-difference, pca, pca-centred, reading; maps: ot-gaussian, ot-sorted, "
+            "lineas, lineas-sparse, lineas-deep; snmf, east."
+        ),
     ] = "mean-difference",
     layer: Annotated[int, typer.Option(min=0, help="Residual stream after this block.")] = 1,
     episodes: Annotated[int, typer.Option(min=1, help="Train episodes to look at.")] = 48,
@@ -151,18 +154,6 @@ def vector(
         seed=seed,
         quiet=quiet,
     )
-
-
-@train_app.command(
-    "vla",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    add_help_option=False,
-)
-def train_vla(context: typer.Context) -> None:
-    """Train a VLA by behaviour cloning and DAgger (`pilotage train vla --help` lists the flags)."""
-    from pilotage.scripts.train_vla import main as train_main
-
-    raise typer.Exit(train_main(context.args))
 
 
 @app.command()

@@ -1,8 +1,9 @@
 """`pilotage bench mapf`: solvers on published multi-agent path finding instances.
 
 One-shot instances: success, sum of costs, makespan and the time to the first plan, with ratios to
-lower bounds (shortest paths alone). Lifelong instances: throughput of PIBT in the simulator. Every
-plan is judged by `validate_paths`; one that breaks a rule ends the command.
+lower bounds (shortest paths alone; for `tswap`, whose goals have no labels, the best assignment).
+Lifelong instances: throughput of PIBT in the simulator. Every plan is judged by `validate_paths`;
+one that breaks a rule ends the command.
 """
 
 from __future__ import annotations
@@ -30,22 +31,30 @@ from pilotage.planners.mapf import (
     PlanResult,
     PlanStatus,
     cbs,
+    eecbs,
     lacam,
     lacam_star,
     pibt,
     prioritised,
+    relabelled,
+    tswap,
 )
+from pilotage.planners.mapf.target_assignment import bottleneck_assignment, linear_assignment
 from pilotage.scripts.tabulate import show_rows
 
 Solver = Callable[..., PlanResult]
 SOLVERS: dict[str, Solver] = {
     "prioritised": prioritised,
     "cbs": cbs,
+    "eecbs": eecbs,
     "pibt": pibt,
     "lacam": lacam,
     "lacam_star": lacam_star,
+    "tswap": tswap,
 }
 SEEDED = {"prioritised", "pibt", "lacam", "lacam_star"}
+UNLABELLED = {"tswap"}  # any agent may take any goal: other bounds, and smaller ones
+COSTS = ("sum_of_costs", "/bound", "sum_of_loss", "makespan", "span/bound", "optimal", "first_s")
 
 
 def mapf(
@@ -57,6 +66,8 @@ def mapf(
     scenarios: int,
     time_limit_s: float,
     max_steps: int,
+    suboptimality: float,
+    low_level: str,
     seed: int,
     out: Path,
     as_json: bool,
@@ -66,13 +77,17 @@ def mapf(
         if name not in SOLVERS:
             raise unknown("solver", name, SOLVERS)
     path = path or default_folder()
+    options: dict[str, dict[str, Any]] = {name: {"seed": seed} for name in SEEDED}
+    options["eecbs"] = {"suboptimality": suboptimality}
+    options["prioritised"] |= {"low_level": low_level}
     rows = []
     for group, n, instances in groups(path, maps, agents, scenarios):
         if instances[0].is_lifelong:
             rows.append(lifelong_row(group, n, instances, max_steps or 256, seed))
             continue
         for name in solvers:
-            rows.append(row_of(group, n, instances, name, time_limit_s, max_steps, seed))
+            chosen = options.get(name, {})
+            rows.append(row_of(group, n, instances, name, time_limit_s, max_steps, chosen))
     if not rows:
         raise ValueError(f"{path} has no instance with {list(agents)} agents; choose --agents")
     if as_json:
@@ -135,26 +150,29 @@ def row_of(
     name: str,
     time_limit_s: float,
     max_steps: int,
-    seed: int,
+    options: dict[str, Any],
 ) -> dict[str, Any]:
     """One solver on all instances; costs are means over those that it solved."""
-    options = {"seed": seed} if name in SEEDED else {}
     solved, firsts, late, over = [], [], 0, 0.0
     for instance in instances:
         result = SOLVERS[name](instance, time_limit_s=time_limit_s, **options)
         over = max(over, result.elapsed_s - time_limit_s)
         if result.status is not PlanStatus.SOLVED or result.paths is None:
             continue
-        report = validate_paths(instance, result.paths)
+        judged = relabelled(instance, result.paths) if name in UNLABELLED else instance
+        report = validate_paths(judged, result.paths)
         if not report.success:
             raise RuntimeError(f"{name} on {instance.name}: {report.violations[0]}")
         if max_steps and (report.makespan or 0) > max_steps:
             late += 1
             continue
         firsts.append(result.first_solution_s or 0.0)
-        solved.append((report, *bounds_of(instance), result.optimal))
-    row: dict[str, Any] = {"map": group, "agents": n, "solver": name, "n": len(instances)}
+        bounds = bounds_of(instance, labelled=name not in UNLABELLED)
+        solved.append((report, *bounds, result.optimal))
+    label = f"{name} {options['suboptimality']:g}" if "suboptimality" in options else name
+    row: dict[str, Any] = {"map": group, "agents": n, "solver": label, "n": len(instances)}
     row["success"] = round(len(solved) / len(instances), 3)
+    row |= dict.fromkeys(COSTS)  # a table's rows have the same columns, also where none is solved
     if solved:
         costs = [r.sum_of_costs or 0 for r, *_ in solved]
         losses = [r.sum_of_loss or 0 for r, *_ in solved]
@@ -173,14 +191,21 @@ def row_of(
     return row | {"too_late": late, "over_ms": round(1000 * max(over, 0.0))}
 
 
-def bounds_of(instance: MapfInstance) -> tuple[int, int]:
+def bounds_of(instance: MapfInstance, *, labelled: bool = True) -> tuple[int, int]:
     """The sum of the agents' shortest paths, and the longest of them: no plan costs less, and none
-    has a smaller makespan."""
+    has a smaller makespan. Where goals are not labelled, the least of both over all assignments."""
     graph = GridGraph(instance.free)
     fields = DistanceFields(graph)
-    rows = fields.rows(graph.vertices(instance.goals))
-    shortest = fields.table[rows, graph.vertices(instance.starts)]
-    return int(shortest.sum()), int(shortest.max())
+    rows, starts = fields.rows(graph.vertices(instance.goals)), graph.vertices(instance.starts)
+    if labelled:
+        shortest = fields.table[rows, starts]
+        return int(shortest.sum()), int(shortest.max())
+    distances = fields.table[rows][:, starts].T
+    each = np.arange(len(starts))
+    sums, largest = linear_assignment(distances), bottleneck_assignment(distances)
+    if sums is None or largest is None:
+        raise ValueError(f"{instance.name}: its goals cannot be assigned to its agents")
+    return int(distances[each, sums].sum()), int(distances[each, largest].max())
 
 
 def lifelong_row(

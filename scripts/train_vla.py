@@ -9,15 +9,10 @@ command.
 
 from __future__ import annotations
 
-import argparse
-import json
 import reprlib
-import shlex
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +26,7 @@ from pilotage.agents.vla.policy import VLAAgent
 from pilotage.agents.vla.presets import preset
 from pilotage.agents.vla.store import DemoStore, load_trainer, save_trainer
 from pilotage.agents.vla.training import TrainConfig, Trainer, WindowSampler
-from pilotage.episodes.files import write_atomically
+from pilotage.scripts.trainings import TrainingLog, claim, command_of, read_flags
 from pilotage.scripts.worlds import TrainingWorld, training_world
 
 SCENES_SHARE = 1.0  # of the expert's weight, for the demos of static views
@@ -84,23 +79,8 @@ def train(options: Options) -> Path:
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     out = options.folder
-    out.mkdir(parents=True, exist_ok=True)
-    _claim(out, options)
+    claim(out, options)
     return _Training(options, out).run()
-
-
-def _claim(out: Path, options: Options) -> None:
-    """Note the options in the folder, or check that they are those of the training in it (the
-    number of threads may change: it is the machine's)."""
-    path, ours = out / "options.json", asdict(options)
-    if not path.is_file():
-        write_atomically(path, json.dumps(ours, indent=1).encode())
-        return
-    theirs = json.loads(path.read_text())
-    other = [k for k in ours if ours[k] != theirs.get(k) and k != "threads"]
-    if other:
-        told = ", ".join(f"{k} {theirs.get(k)!r} (now {ours[k]!r})" for k in other)
-        raise ValueError(f"{out} holds a training with other options: {told}; give another --out")
 
 
 class _Training:
@@ -108,7 +88,7 @@ class _Training:
 
     def __init__(self, options: Options, out: Path) -> None:
         self.o, self.out = options, out
-        self.log = _Log(out / "log.jsonl")
+        self.log = TrainingLog(out / "log.jsonl")
         self.store = DemoStore(out / "demos")
         self.world: TrainingWorld = training_world(options.env)
         vocabulary = self.world.vocabulary()
@@ -270,7 +250,7 @@ class _Training:
             self.out,
             self.trainer.averaged_model(),
             training={
-                "command": f"pilotage train vla {_flags(self.o)}",
+                "command": command_of("vla", self.o, always=("env", "size")),
                 "options": asdict(self.o),
                 "updates": self.trainer.step,
                 "minutes": round(self.minutes_before, 1),
@@ -278,13 +258,6 @@ class _Training:
                 "torch": torch.__version__,
             },
         )
-
-
-def _flags(options: Options) -> str:
-    """The flags that differ from the defaults, as typed on the command line."""
-    default = asdict(Options())
-    changed = {k: v for k, v in asdict(options).items() if v != default[k] or k in ("env", "size")}
-    return " ".join(f"--{k.replace('_', '-')} {shlex.quote(str(v))}" for k, v in changed.items())
 
 
 def start_from(model: VLAModel, folder: Path) -> None:
@@ -310,42 +283,9 @@ def start_from(model: VLAModel, folder: Path) -> None:
     model.load_state_dict(taken | kept)
 
 
-class _Log:
-    """JSON lines in a file and on standard error."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.started = time.monotonic()
-
-    def write(self, row: dict[str, Any]) -> None:
-        minutes = round((time.monotonic() - self.started) / 60, 2)
-        line = json.dumps({"minutes": minutes, **row})
-        with self.path.open("a") as stream:
-            stream.write(line + "\n")
-        print(line, file=sys.stderr, flush=True)
-
-    def rounded(self, row: dict[str, float]) -> None:
-        self.write({k: v if isinstance(v, int) else round(v, 4) for k, v in row.items()})
-
-    def every(self, n: int, name: str) -> Any:
-        """A progress callback that writes when another `n` are done."""
-        last = 0
-
-        def tell(done: int) -> None:
-            nonlocal last
-            if done // n > last // n:
-                self.write({name: done})
-            last = done
-
-        return tell
-
-
 def main(argv: list[str] | None = None) -> int:
     """Entry point; flags come from `Options`."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    for name, value in asdict(Options()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
-    print(train(Options(**vars(parser.parse_args(argv)))))
+    print(train(read_flags(Options, __doc__, argv)))
     return 0
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +17,13 @@ from torch import nn
 
 from pilotage.envs.pathgraph.alpine import FIRST_NODE, PAD, AlpineData, encode
 from pilotage.planners.alpine.model import PathGPT, PathGPTConfig
+from pilotage.planners.checkpoints import (
+    digest_of,
+    read_state,
+    restore_training,
+    training_tensors,
+    write_state,
+)
 
 
 @dataclass(frozen=True)
@@ -50,10 +58,14 @@ def train_alpine(
     device: str = "cpu",
     every: int = 1000,
     tell: Callable[[int, float, PathGPT], None] | None = None,
+    state: Path | None = None,
 ) -> PathGPT:
     """A network trained on `data.lines`; `tell(iterations, loss, model)` is called now and then.
 
-    ValueError when the data has no lines.
+    With `state` the trainer is kept in that file every `every` iterations and at the end, and goes
+    on from it where it exists: the same network as without a stop, bit for bit on one machine.
+
+    ValueError when the data has no lines, or `state` is of another training.
     """
     if not data.lines:
         raise ValueError("the data set has no train lines; make it with n_walks > 0")
@@ -76,8 +88,16 @@ def train_alpine(
         betas=(0.9, 0.95),
     )
     rng = np.random.default_rng([23, r.seed])
+    about = {"config": asdict(config), "recipe": asdict(r), "lines": digest_of(lines.numpy())}
+    done = 0
+    if state is not None and state.exists():
+        found = read_state(state, about, what="an ALPINE training")
+        done = int(found["progress"])
+        restore_training(model, optimizer, found)
+        for _ in range(done):  # the batches that were
+            rng.integers(len(lines), size=r.batch_lines)
     losses: list[float] = []
-    for step in range(r.n_iterations):
+    for step in range(done, r.n_iterations):
         for group in optimizer.param_groups:
             group["lr"] = r.rate(step)
         batch = lines[rng.integers(len(lines), size=r.batch_lines)]
@@ -91,6 +111,10 @@ def train_alpine(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses.append(float(loss.detach()))
-        if tell is not None and ((step + 1) % every == 0 or step + 1 == r.n_iterations):
-            tell(step + 1, float(np.mean(losses[-every:])), model)
+        if (step + 1) % every == 0 or step + 1 == r.n_iterations:
+            if state is not None:
+                progress = {"progress": torch.tensor(step + 1)}
+                write_state(state, training_tensors(model, optimizer) | progress, about)
+            if tell is not None:
+                tell(step + 1, float(np.mean(losses[-every:])), model)
     return model.eval()

@@ -8,9 +8,11 @@
 |---|---|
 | `prioritised` | none: fast on sparse maps, restarts with other orders |
 | `cbs` | least sum of costs |
+| `eecbs` | a sum of costs at most w times the least |
 | `pibt` | none for one-shot; see `PibtPolicy` for lifelong |
 | `lacam` | complete: a plan, or the proof that there is none |
 | `lacam_star` | as `lacam`; then improves until the time is up |
+| `tswap` | complete where it does not matter who takes which goal (unlabelled) |
 
 Lifelong play, step by step, from positions and goals to actions: `PibtPolicy`, `FollowerPolicy`
 (learned; `load_follower_lite` reads its network), and `PibtShield`, which takes the conflicts out
@@ -27,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pilotage.planners.mapf.conflict_based_search import cbs
+    from pilotage.planners.mapf.eecbs_search import eecbs
     from pilotage.planners.mapf.follower import FollowerPolicy
     from pilotage.planners.mapf.follower_network import FollowerLite, load_follower_lite
     from pilotage.planners.mapf.graph import DistanceFields, GridGraph
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from pilotage.planners.mapf.prioritised_planning import prioritised
     from pilotage.planners.mapf.priority_inheritance import PibtPolicy, pibt
     from pilotage.planners.mapf.results import PlanResult, PlanStatus
+    from pilotage.planners.mapf.target_swapping import relabelled, tswap
 
 _HOMES = {
     "DistanceFields": "graph",
@@ -46,11 +50,14 @@ _HOMES = {
     "PlanResult": "results",
     "PlanStatus": "results",
     "cbs": "conflict_based_search",
+    "eecbs": "eecbs_search",
     "lacam": "lacam_search",
     "lacam_star": "lacam_search",
     "load_follower_lite": "follower_network",
     "pibt": "priority_inheritance",
     "prioritised": "prioritised_planning",
+    "relabelled": "target_swapping",
+    "tswap": "target_swapping",
 }
 
 __all__ = [
@@ -63,11 +70,14 @@ __all__ = [
     "PlanResult",
     "PlanStatus",
     "cbs",
+    "eecbs",
     "lacam",
     "lacam_star",
     "load_follower_lite",
     "pibt",
     "prioritised",
+    "relabelled",
+    "tswap",
 ]
 
 

@@ -14,7 +14,7 @@ from pilotage.envs.mapf.instance import MapfInstance
 from pilotage.planners.mapf import lacam_kernel as kernel
 from pilotage.planners.mapf.pibt_kernel import PibtMemory, pibt_memory
 from pilotage.planners.mapf.priority_inheritance import degrees
-from pilotage.planners.mapf.refine import refine
+from pilotage.planners.mapf.refine import compile_refine, refine
 from pilotage.planners.mapf.results import (
     PlanResult,
     PlanStatus,
@@ -22,7 +22,7 @@ from pilotage.planners.mapf.results import (
     arrival_steps,
     compiled_before_the_clock,
 )
-from pilotage.planners.mapf.space_time import SpaceTimeSearch
+from pilotage.planners.mapf.safe_intervals import SafeIntervalSearch
 
 CHUNK_S = 0.01  # what one call into the compiled search should take
 MAX_CELLS = 40_000_000  # numbers kept for all configurations: 12 bytes each
@@ -83,6 +83,7 @@ def lacam_star(
     """
     if not 0.0 <= search_share <= 1.0:
         raise ValueError(f"search_share must be between 0 and 1, got {search_share}")
+    compile_refine()
     problem = Problem(instance, time_limit_s)
     decided = problem.measure()
     if decided is not None:
@@ -93,12 +94,12 @@ def lacam_star(
     if status != kernel.FOUND:
         return search.failed(status)
     first = deadline.elapsed
-    space_time = SpaceTimeSearch(problem.graph)
+    search_paths = SafeIntervalSearch(problem.graph)
     until = first + search_share * (deadline.limit_s - first)
     optimal = search.run(until, until_first=False) == kernel.EXHAUSTED
     plan = search.plan()
     if not optimal:
-        plan = refine(problem, space_time, plan, seed=seed)
+        plan = refine(problem, search_paths, plan, seed=seed)
     arrivals = int(arrival_steps(plan, problem.goals).sum())
     optimal = optimal or arrivals == problem.lower_bound
     return problem.solved(plan, first_solution_s=first, n_expanded=search.n_visits, optimal=optimal)

@@ -7,6 +7,8 @@ order; every fourth order is drawn anew.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from pilotage.envs.mapf.instance import MapfInstance
@@ -17,32 +19,119 @@ from pilotage.planners.mapf.results import (
     compiled_before_the_clock,
     stack_paths,
 )
+from pilotage.planners.mapf.safe_intervals import SafeIntervals, SafeIntervalSearch
 from pilotage.planners.mapf.space_time import Reservations, SpaceTimeSearch
+
+
+class LowLevel(Protocol):
+    """Finds the shortest path of one agent around those that are kept."""
+
+    def clear(self) -> None:
+        """Keep no path."""
+
+    def find(self, agent: int) -> np.ndarray | None:
+        """int32 [length + 1] vertices; None when there is no path, or no time."""
+
+    def keep(self, agent: int, path: np.ndarray) -> None:
+        """From now on plan around this path."""
+
+
+class SpaceTimeLevel:
+    """By space-time A* on a table of reservations."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self._search = SpaceTimeSearch(problem.graph)
+        self.clear()
+
+    def clear(self) -> None:
+        n_steps = 2 * int(self.problem.shortest.max()) + 2
+        self._reserved = Reservations(self.problem.graph.n_vertices, n_steps)
+
+    def find(self, agent: int) -> np.ndarray | None:
+        path, _ = self._search.find(
+            self.problem.fields.table[self.problem.rows[agent]],
+            int(self.problem.starts[agent]),
+            int(self.problem.goals[agent]),
+            deadline=self.problem.deadline,
+            reserved=self._reserved.table,
+        )
+        return path
+
+    def keep(self, agent: int, path: np.ndarray) -> None:
+        self._reserved.add(agent, path)
+
+
+class SafeIntervalLevel:
+    """By SIPP on safe intervals."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self._search = SafeIntervalSearch(problem.graph)
+        self.clear()
+
+    def clear(self) -> None:
+        self._safe = SafeIntervals(self.problem.graph.n_vertices)
+
+    def find(self, agent: int) -> np.ndarray | None:
+        path, _ = self._search.find(
+            self.problem.fields.table[self.problem.rows[agent]],
+            int(self.problem.starts[agent]),
+            int(self.problem.goals[agent]),
+            deadline=self.problem.deadline,
+            safe=self._safe,
+        )
+        return path
+
+    def keep(self, agent: int, path: np.ndarray) -> None:
+        self._safe.add(path, self.problem.graph.neighbours)
+
+
+LOW_LEVELS: dict[str, type[SpaceTimeLevel] | type[SafeIntervalLevel]] = {
+    "space_time": SpaceTimeLevel,
+    "sipp": SafeIntervalLevel,
+}
 
 
 @compiled_before_the_clock
 def prioritised(
-    instance: MapfInstance, *, time_limit_s: float, seed: int = 0, max_restarts: int = 1000
+    instance: MapfInstance,
+    *,
+    time_limit_s: float,
+    seed: int = 0,
+    max_restarts: int = 1000,
+    low_level: str = "space_time",
 ) -> PlanResult:
     """The first plan that an order gives; the first order is by distance, the longest first.
 
     INFEASIBLE only when an agent cannot reach its goal on the empty map; TIMED_OUT when time or
     orders are used up.
 
+    Args:
+        instance: one goal per agent.
+        time_limit_s: for all of it, in seconds.
+        seed: of the orders.
+        max_restarts: give up after this many orders more.
+        low_level: how one agent is planned, `space_time` or `sipp` (faster the longer the paths
+            are); both find shortest paths, though not the same ones.
+
     Raises:
-        ValueError: a lifelong instance, a time limit or `max_restarts` out of range.
+        ValueError: a lifelong instance, a time limit or `max_restarts` out of range, an unknown
+            `low_level`.
     """
     if max_restarts < 0:
         raise ValueError(f"max_restarts must be >= 0, got {max_restarts}")
+    if low_level not in LOW_LEVELS:
+        raise ValueError(f"low_level must be one of {', '.join(LOW_LEVELS)}, got {low_level!r}")
     problem = Problem(instance, time_limit_s)
     decided = problem.measure()
     if decided is not None:
         return decided
     rng = np.random.default_rng(seed)
-    search = SpaceTimeSearch(problem.graph)
+    low = LOW_LEVELS[low_level](problem)
     order = np.argsort(-problem.shortest, kind="stable").tolist()
     for attempt in range(max_restarts + 1):
-        paths, stuck = plan_in_order(problem, search, order)
+        paths, stuck = plan_in_order(problem, low, order)
         if stuck is None:
             return problem.solved(
                 stack_paths([paths[i] for i in range(problem.n_agents)]),
@@ -63,21 +152,15 @@ def prioritised(
 
 
 def plan_in_order(
-    problem: Problem, search: SpaceTimeSearch, order: list[int]
+    problem: Problem, low: LowLevel, order: list[int]
 ) -> tuple[dict[int, np.ndarray], int | None]:
     """Paths by agent, and the agent that found none (or for which there was no time)."""
-    reserved = Reservations(problem.graph.n_vertices, 2 * int(problem.shortest.max()) + 2)
+    low.clear()
     paths: dict[int, np.ndarray] = {}
     for agent in order:
-        path, _ = search.find(
-            problem.fields.table[problem.rows[agent]],
-            int(problem.starts[agent]),
-            int(problem.goals[agent]),
-            deadline=problem.deadline,
-            reserved=reserved.table,
-        )
+        path = low.find(agent)
         if path is None or problem.deadline.passed:
             return paths, agent
-        reserved.add(agent, path)
+        low.keep(agent, path)
         paths[agent] = path
     return paths, None

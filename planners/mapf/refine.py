@@ -5,23 +5,29 @@ IJCAI), from the paper: three ways to choose the agents, weighted by how much th
   delayed  an agent with a large delay, and those that are met on short walks towards its goal
   place    agents that pass near a vertex, mostly where three or more ways meet
   random   any
-They are planned one after another, in random order, around the others (space-time A*).
+They are planned one after another, in random order, around the others (SIPP: in a dense team a
+vertex is free for a few intervals only, and most searches end without a shorter path).
 """
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 
 import numpy as np
 
+from pilotage.envs.mapf.instance import MapfInstance
 from pilotage.planners.mapf.results import Problem, arrival_steps, stack_paths
-from pilotage.planners.mapf.space_time import Reservations, SpaceTimeSearch
+from pilotage.planners.mapf.safe_intervals import SafeIntervals, SafeIntervalSearch
+from pilotage.planners.mapf.space_time import Reservations
 
 REACTION = 0.05  # how fast the weights follow the gains
 GROUP_SIZES = (2, 4, 8, 16)
 
 
-def refine(problem: Problem, search: SpaceTimeSearch, plan: np.ndarray, *, seed: int) -> np.ndarray:
+def refine(
+    problem: Problem, search: SafeIntervalSearch, plan: np.ndarray, *, seed: int
+) -> np.ndarray:
     """A plan with a sum of costs not above that of `plan`, vertices int32 [T + 1, N].
 
     Uses the problem's time up, unless the lower bound is reached.
@@ -34,13 +40,25 @@ def refine(problem: Problem, search: SpaceTimeSearch, plan: np.ndarray, *, seed:
     return stack_paths(state.paths)
 
 
+@functools.cache
+def compile_refine() -> None:
+    """Compile what `refine` runs, by one neighbourhood of a toy: to be called before a clock."""
+    free = np.ones((1, 3), bool)
+    problem = Problem(MapfInstance.one_shot(free, [[0, 0]], [[0, 2]], name="toy"), 600.0)
+    problem.measure()
+    path = np.array([0, 0, 1, 2], np.int32)
+    search = SafeIntervalSearch(problem.graph)
+    state = _Refinement(problem, search, [path], np.random.default_rng(0))
+    state._plan_again([0])
+
+
 class _Refinement:
     """The plan while it is improved. `paths[i]` ends with the arrival at the goal for good."""
 
     def __init__(
         self,
         problem: Problem,
-        search: SpaceTimeSearch,
+        search: SafeIntervalSearch,
         paths: list[np.ndarray],
         rng: np.random.Generator,
     ) -> None:
@@ -50,6 +68,8 @@ class _Refinement:
         self.reserved = Reservations(problem.graph.n_vertices, n_steps)
         for agent, path in enumerate(paths):
             self.reserved.add(agent, path)
+        self._safe = SafeIntervals(problem.graph.n_vertices)
+        self._look_at(np.arange(problem.graph.n_vertices, dtype=np.int32))
         self._ways = (self._delayed, self._place, self._random)
         self._gains = np.ones((len(self._ways), len(GROUP_SIZES)))
         self._tabu: set[int] = set()
@@ -75,6 +95,8 @@ class _Refinement:
         shortest = self.problem.shortest
         for i in agents:
             self.reserved.remove(old[i])
+        touched = np.unique(np.concatenate(list(old.values())))
+        self._look_at(touched)
         left = budget  # what the agents not planned yet may use
         least = int(shortest[agents].sum())
         new: dict[int, np.ndarray] = {}
@@ -86,7 +108,7 @@ class _Refinement:
                 int(self.problem.starts[i]),
                 int(self.problem.goals[i]),
                 deadline=self.problem.deadline,
-                reserved=self.reserved.table,
+                safe=self._safe,
                 max_cost=left - least,
             )
             if path is None:
@@ -94,6 +116,7 @@ class _Refinement:
             left -= len(path) - 1
             new[i] = path
             self.reserved.add(i, path)
+            self._look_at(np.unique(path))
         else:
             self.paths = [new.get(i, p) for i, p in enumerate(self.paths)]
             self.total -= left
@@ -102,7 +125,12 @@ class _Refinement:
             self.reserved.remove(path)
         for i, path in old.items():
             self.reserved.add(i, path)
+        self._look_at(np.unique(np.concatenate([touched, *new.values()])))
         return 0
+
+    def _look_at(self, vertices: np.ndarray) -> None:
+        """Find the safe intervals of these anew."""
+        self._safe.read(self.reserved.table, vertices, self.problem.graph.neighbours)
 
     def _random(self, size: int) -> list[int]:
         return self.rng.choice(self.problem.n_agents, size, replace=False).tolist()

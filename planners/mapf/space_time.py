@@ -12,6 +12,7 @@ import numba
 import numpy as np
 
 from pilotage.planners.mapf.graph import FAR, GridGraph
+from pilotage.planners.mapf.heap import pop, push
 from pilotage.planners.mapf.results import Deadline
 
 CHUNK = 20_000  # expansions between two looks at the clock
@@ -174,11 +175,11 @@ def _advance(  # type: ignore[no-untyped-def]
     g, parent, conflicts, mark = states[0], states[1], states[2], states[3]
     if mark[start] < epoch:
         g[start], parent[start], conflicts[start], mark[start] = 0, -1, 0, epoch
-        size = _push(heap, size, _key(max(field[start], hold), 0, 0), start)
+        size = push(heap, size, _key(max(field[start], hold), 0, 0), start)
     for _ in range(CHUNK):
         if size == 0:
             return NO_PATH, 0, -1
-        state, size = _pop(heap, size)
+        state, size = pop(heap, size)
         if mark[state] == epoch + 1:
             continue
         mark[state] = epoch + 1
@@ -206,7 +207,7 @@ def _advance(  # type: ignore[no-untyped-def]
                 continue
             g[following], parent[following] = cost, state
             conflicts[following], mark[following] = met, epoch
-            size = _push(heap, size, _key(f, met, cost), following)
+            size = push(heap, size, _key(f, met, cost), following)
     return RUNNING, size, -1
 
 
@@ -224,39 +225,6 @@ def _may_move(v, u, action, step, reserved, forbidden):  # type: ignore[no-untyp
 @numba.njit(cache=True)
 def _key(f, met, step):  # type: ignore[no-untyped-def]
     return (f << 40) | (min(met, _MAX_SOFT) << 24) | (_MAX_TIME - min(step, _MAX_TIME))
-
-
-@numba.njit(cache=True)
-def _push(heap, size, key, state):  # type: ignore[no-untyped-def]
-    at = size
-    while at > 0:
-        above = (at - 1) >> 1
-        if heap[0, above] <= key:
-            break
-        heap[0, at], heap[1, at] = heap[0, above], heap[1, above]
-        at = above
-    heap[0, at], heap[1, at] = key, state
-    return size + 1
-
-
-@numba.njit(cache=True)
-def _pop(heap, size):  # type: ignore[no-untyped-def]
-    top = heap[1, 0]
-    size -= 1
-    key, state = heap[0, size], heap[1, size]
-    at = 0
-    while True:
-        below = 2 * at + 1
-        if below >= size:
-            break
-        if below + 1 < size and heap[0, below + 1] < heap[0, below]:
-            below += 1
-        if heap[0, below] >= key:
-            break
-        heap[0, at], heap[1, at] = heap[0, below], heap[1, below]
-        at = below
-    heap[0, at], heap[1, at] = key, state
-    return top, size
 
 
 @numba.njit(cache=True)

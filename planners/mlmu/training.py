@@ -17,8 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pilotage.planners.checkpoints import (
+    digest_of,
+    read_state,
+    restore_training,
+    training_tensors,
+    write_state,
+)
 from pilotage.planners.grids import GridPlans
-from pilotage.planners.mlmu.checkpoint import digest_of, read_state, write_state
 from pilotage.planners.mlmu.lines import PAD, Mazes, labels, write_paths, write_prompts
 from pilotage.planners.mlmu.model import MazeNet, MazeNetConfig, training_flops
 from pilotage.planners.mlmu.objectives import sight
@@ -148,21 +154,14 @@ class _Trainer:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that goes into a file."""
-        found = {f"net.{name}": value for name, value in self.net.state_dict().items()}
-        for k, parameter in enumerate(self.parameters):
-            for name, value in self.optimizer.state[parameter].items():
-                found[f"optimizer.{k}.{name}"] = value
-        return found | {"progress": torch.tensor([self.n_updates, self.flops])}
+        progress = torch.tensor([self.n_updates, self.flops])
+        return training_tensors(self.net, self.optimizer) | {"progress": progress}
 
     def load(self, path: Path, about: dict[str, object]) -> None:
         """Go on from a file that `tensors` was written to."""
-        found = {name: value.to(self.device) for name, value in read_state(path, about).items()}
-        self.n_updates, self.flops = (int(number) for number in found.pop("progress"))
-        for k, parameter in enumerate(self.parameters):
-            names = ("step", "exp_avg", "exp_avg_sq")
-            moments = {name: found.pop(f"optimizer.{k}.{name}") for name in names}
-            self.optimizer.state[parameter] = {**moments, "step": moments["step"].cpu()}
-        self.net.load_state_dict({name.removeprefix("net."): v for name, v in found.items()})
+        found = read_state(path, about, what="a maze training")
+        self.n_updates, self.flops = (int(number) for number in found["progress"])
+        restore_training(self.net, self.optimizer, found)
 
 
 def write_batch(

@@ -40,6 +40,8 @@ def bench(tmp_path):
             "scenarios": 5,
             "time_limit_s": 2.0,
             "max_steps": 0,
+            "suboptimality": 1.2,
+            "low_level": "space_time",
             "seed": 0,
             "out": tmp_path / "out",
             "as_json": False,
@@ -61,8 +63,18 @@ def test_one_shot_rows(bench, tmp_path, capsys) -> None:
     assert "| tiny" in (tmp_path / "out" / "mapf.md").read_text()
 
 
+def test_solvers_with_a_bound_and_without_labels(bench) -> None:
+    bounded, unlabelled = bench(solvers=["eecbs", "tswap"], suboptimality=1.2)
+    assert bounded["solver"] == "eecbs 1.2"
+    assert 8 <= bounded["sum_of_costs"] <= 1.2 * 8
+    assert unlabelled["success"] == 1.0
+    assert unlabelled["sum_of_costs"] == 0  # both stand at the goal of the other
+    assert unlabelled["/bound"] is None
+
+
 def test_late_plans_fail(bench) -> None:
-    (row,) = bench(solvers=["cbs"], max_steps=4, scenarios=1)
+    row, still = bench(solvers=["cbs", "tswap"], max_steps=4, scenarios=1)
+    assert (row["sum_of_costs"], still["sum_of_costs"]) == (None, 0)
     assert (row["success"], row["too_late"], row["n"]) == (0, 1, 1)
 
 
@@ -98,6 +110,8 @@ def test_without_data_the_remedy_is_named(bench, tmp_path, monkeypatch) -> None:
             scenarios=1,
             time_limit_s=1.0,
             max_steps=0,
+            suboptimality=1.2,
+            low_level="sipp",
             seed=0,
             out=tmp_path,
             as_json=True,

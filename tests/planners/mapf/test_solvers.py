@@ -12,6 +12,7 @@ from pilotage.envs.mapf.validation import Rule
 from pilotage.planners.mapf import (
     PlanStatus,
     cbs,
+    eecbs,
     lacam,
     lacam_star,
     pibt,
@@ -19,7 +20,7 @@ from pilotage.planners.mapf import (
 )
 from pilotage.planners.mapf.results import PlanResult
 
-SOLVERS = [prioritised, cbs, pibt, lacam, lacam_star]
+SOLVERS = [prioritised, cbs, eecbs, pibt, lacam, lacam_star]
 # Two agents must exchange their ends of a passage with one bay: easy for a complete solver only.
 BAY = MapfInstance.one_shot(
     np.array([[1, 1, 1, 1, 1], [0, 0, 1, 0, 0]], bool), [[0, 0], [0, 4]], [[0, 4], [0, 0]]
@@ -120,7 +121,7 @@ def test_time_limits_are_kept_and_prove_nothing(solver) -> None:
     assert result.status is expected
 
 
-@pytest.mark.parametrize("solver", [cbs, pibt, lacam, lacam_star])
+@pytest.mark.parametrize("solver", [cbs, eecbs, pibt, lacam, lacam_star])
 def test_a_bay_lets_two_agents_pass(solver) -> None:
     result = solver(BAY, time_limit_s=2.0)
     judge(BAY, result)
