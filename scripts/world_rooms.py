@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from pilotage.agents.vla.config import VLAConfig
-from pilotage.agents.vla.demos import Demo
+from pilotage.agents.vla.demos import Demo, Siblings
 from pilotage.agents.vla.grounding import MIN_PIXELS, Thing, ViewBuilder, Views, count_pixels
 from pilotage.agents.vla.policy import image_of
 from pilotage.envs.camera import Cameras, Primitives, render
@@ -26,16 +26,18 @@ from pilotage.envs.rooms.bodies import (
     house_primitives,
 )
 from pilotage.envs.rooms.furniture import overlaps
-from pilotage.envs.rooms.house import House, house_split
+from pilotage.envs.rooms.house import House, house_split, load_house
 from pilotage.envs.rooms.interpreter import clauses_of
-from pilotage.envs.rooms.lane import into_frame
+from pilotage.envs.rooms.lane import goal_field, into_frame
 from pilotage.envs.rooms.layout import Door
 from pilotage.envs.rooms.palette import CATEGORIES, COLORS, ROOM_COLORS
 from pilotage.envs.rooms.routes import crossings, rooms_along
+from pilotage.envs.rooms.tasks import instruction_from
 from pilotage.episodes.types import Task
 from pilotage.scripts.worlds import TrainingWorld
 
 POSES_PER_HOUSE = 16
+SIBLING_ATTEMPTS = 12
 WORDS = tuple(dict.fromkeys([*CATEGORIES, *COLORS, *" ".join(ROOM_COLORS).split(), "door"]))
 
 
@@ -53,37 +55,67 @@ def make() -> TrainingWorld:
         pointing=pointing,
         clause_of=clause_of,
         patience=8,
+        siblings=Siblings(n=1, draw=draw_sibling, label=_label),
     )
 
 
 def train_tasks(n: int, seed: int) -> list[Task]:
+    """Three quarters are route instructions, and three quarters of those begin in a room with
+    several doors, if there are so many: where there is one door, any words lead through it."""
     n_other = n // 8
     others = [
         make_tasks("train", n_other, seed=seed, families=[family])
         for family in ("pointnav", "objectnav")
     ]
-    told = make_tasks("train", n - 2 * n_other, seed=seed, families=["instruction"])
-    return [*told, *others[0], *others[1]]
+    n_told = n - 2 * n_other
+    drawn = make_tasks("train", 3 * n_told, seed=seed, families=["instruction"])
+    choices = [task for task in drawn if n_doors_at_start(task) > 1][: 3 * n_told // 4]
+    rest = [task for task in drawn if n_doors_at_start(task) < 2][: n_told - len(choices)]
+    return [*choices, *rest, *others[0], *others[1]]
 
 
-@lru_cache(maxsize=4096)
-def _dense_path(points: tuple[tuple[float, ...], ...]) -> np.ndarray:
-    """The reference path every 0.25 m, float64 [n, 2]."""
-    path = np.array(points)[:, :2]
-    lengths = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))]
-    at = np.arange(0.0, lengths[-1] + 0.25, 0.25)
-    return np.stack([np.interp(at, lengths, path[:, k]) for k in (0, 1)], axis=1)
+def n_doors_at_start(task: Task) -> int:
+    """How many doors the room has that a task begins in."""
+    house = load_house(task.scene)
+    x, y = task.start["position"][:2]
+    return len(house.doors_of(house.room_at(x, y)))
+
+
+def draw_sibling(task: Task, rng: np.random.Generator) -> Task | None:
+    """Another instruction from the same start that goes through another door sooner or later, if
+    one is soon found: its labels differ from the task's where only the words do."""
+    if task.family != "instruction":
+        return None
+    house = load_house(task.scene)
+    start = (*task.start["position"][:2], task.start["heading"])
+    own = rooms_of_route(house, task)
+    drawn = (instruction_from(rng, house, task.split, start) for _ in range(SIBLING_ATTEMPTS))
+    found = [(other, rooms_of_route(house, other)) for other in drawn if other is not None]
+    parted = [(_shared(own, rooms), k) for k, (_, rooms) in enumerate(found)]
+    parted = [(shared, k) for shared, k in parted if shared < min(len(own), len(found[k][1]))]
+    return found[min(parted)[1]][0] if parted else None
+
+
+def _shared(rooms: list[int], others: list[int]) -> int:
+    """How many rooms two routes begin with alike."""
+    n = min(len(rooms), len(others))
+    return next((k for k in range(n) if rooms[k] != others[k]), n)
+
+
+def _label(envs: RoomsVectorEnv, slot: int, task: Task) -> tuple[np.ndarray, str]:
+    action, words = envs.lanes[slot].expert_for(task)
+    return np.array(action), words
 
 
 def aux_targets(task: Task, row: dict[str, np.ndarray]) -> np.ndarray:
     """Distance left, and in the agent's frame the way 1 m on along the path and the goal."""
     here, heading = row["position"][:2], float(row["heading"][0])
-    path = _dense_path(tuple(map(tuple, task.reference_path)))
-    nearest = int(np.linalg.norm(path - here, axis=1).argmin())
-    ahead = path[min(nearest + 4, len(path) - 1)] - here
+    path = goal_field(load_house(task.scene), task).path(float(here[0]), float(here[1]))
+    lengths = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))]
+    ahead = np.array([np.interp(1.0, lengths, path[:, k]) for k in (0, 1)]) - here
     turn = np.array([[np.cos(heading), np.sin(heading)], [-np.sin(heading), np.cos(heading)]])
     way = turn @ ahead / max(float(np.linalg.norm(ahead)), 0.25)
-    return np.concatenate([row["distance_to_goal"] / 5, way, turn @ (path[-1] - here) / 5])
+    return np.concatenate([lengths[-1:] / 5, way, turn @ (path[-1] - here) / 5])
 
 
 def pointing(envs: RoomsVectorEnv, slot: int, task: Task, config: VLAConfig) -> np.ndarray:
@@ -92,7 +124,7 @@ def pointing(envs: RoomsVectorEnv, slot: int, task: Task, config: VLAConfig) -> 
     lane, segments = envs.lanes[slot], envs.segments(slot)
     grid = config.image_patches[0]
     out = np.zeros((grid.n_tokens, config.n_pointed), dtype=bool)
-    ahead = crossings(lane.house, lane.field.path(lane.x, lane.y))
+    ahead = crossings(lane.house, goal_field(lane.house, task).path(lane.x, lane.y))
     if ahead and (segments == DOOR_SEGMENT + ahead[0].door).sum() >= MIN_PIXELS:
         door = lane.house.doors[ahead[0].door]
         first, last = opening_columns(door, lane.x, lane.y, lane.heading, grid.width)

@@ -121,12 +121,14 @@ def collect(
         active = np.array([lane is not None for lane in lanes])
         actions = _drive(observations, lanes, active, driver, rng)
         for i, lane in enumerate(lanes):
-            if lane is not None:
-                lane.see(i, envs, observations, infos, config, aux_targets, siblings)
+            if lane is None:
+                continue
+            lane.see(i, envs, observations, infos, config, aux_targets, siblings)
+            for labels in (lane.labels, *lane.siblings):
                 if pointing is not None:
-                    lane.labels.pointed.append(pointing(envs, i, lane.task, config))
+                    labels.pointed.append(pointing(envs, i, labels.task, config))
                 if clause_of is not None:
-                    lane.labels.clause.append(clause_of(envs, i, lane.task, config))
+                    labels.clause.append(clause_of(envs, i, labels.task, config))
         observations, _, terminated, truncated, infos = envs.step(actions)
         for i, lane in enumerate(lanes):
             if lane is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from pilotage.envs.rooms.expert import (
 from pilotage.envs.rooms.geodesic import GoalField, nav_graph
 from pilotage.envs.rooms.house import House, load_house
 from pilotage.envs.rooms.physics import AgentPhysics
-from pilotage.episodes.types import EndReason, Task
+from pilotage.episodes.types import EndReason, Json, Task
 
 SLACK_REWARD = -0.01
 SUCCESS_REWARD = 2.5
@@ -63,7 +64,7 @@ class Lane:
         if task.env != "rooms":
             raise ValueError(f"task {task.task_id!r} is for the world {task.env!r}, not 'rooms'")
         self.house: House = load_house(task.scene)
-        self.field: GoalField = nav_graph(self.house).field(np.array(task.goal["points"]))
+        self.field: GoalField = goal_field(self.house, task)
         self.physics.load(self.house)
         self.x, self.y = (float(v) for v in task.start["position"][:2])
         self.start_heading = float(task.start["heading"])
@@ -137,21 +138,36 @@ class Lane:
         x, y, heading = self.x, self.y, self.heading
         if not self.rules.odometry:
             (x, y), heading = self.start, self.start_heading
-        ahead, left = into_frame(x, y, heading, *self.task.goal["points"][0])
+        ahead, left = into_frame(x, y, heading, *self.task.goal["points"][0][:2])
         far = max(math.hypot(ahead, left), 1e-6)
         return np.array([far / 10, ahead / far, left / far], dtype=np.float32)
 
     def expert(self) -> tuple[int, str]:
         """The scripted expert's next action and its words. Privileged: it knows the house."""
-        action = expert_action(self.field, self.x, self.y, self.heading)
-        goal = self.task.goal if self.task else {}
-        words = narrate(self.house, self.field, goal, self.x, self.y, action)
-        return action, words
+        return self._expert_toward(self.field, self.task.goal if self.task else {})
+
+    def expert_for(self, task: Task) -> tuple[int, str]:
+        """What the expert would do and say here, were `task` (of the same house) the task."""
+        return self._expert_toward(goal_field(self.house, task), task.goal)
+
+    def _expert_toward(self, field: GoalField, goal: Json) -> tuple[int, str]:
+        action = expert_action(field, self.x, self.y, self.heading)
+        return action, narrate(self.house, field, goal, self.x, self.y, action)
 
     def close(self) -> None:
         if self._physics is not None:
             self._physics.close()
             self._physics = None
+
+
+def goal_field(house: House, task: Task) -> GoalField:
+    """Distances to the places at which a task in this house may end. Cached."""
+    return _field_to(house, tuple(tuple(map(float, point[:2])) for point in task.goal["points"]))
+
+
+@lru_cache(maxsize=2048)
+def _field_to(house: House, points: tuple[tuple[float, ...], ...]) -> GoalField:
+    return nav_graph(house).field(np.array(points))
 
 
 def into_frame(x: float, y: float, heading: float, to_x: float, to_y: float) -> tuple[float, float]:

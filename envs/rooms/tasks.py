@@ -181,8 +181,19 @@ def _draw_objectnav(
 def _draw_instruction(
     rng: np.random.Generator, house: House, split: str, held_out: bool
 ) -> Task | None:
-    graph = nav_graph(house)
-    start = random_place(rng, house, graph)
+    start = random_place(rng, house, nav_graph(house))
+    return instruction_from(rng, house, split, start, held_out)
+
+
+def instruction_from(
+    rng: np.random.Generator,
+    house: House,
+    split: str,
+    start: tuple[float, float, float],
+    held_out: bool = False,
+) -> Task | None:
+    """A route instruction that begins at a pose (x, y in metres, heading in radians), or None when
+    the one that was drawn leads nowhere, is too short or too long, or fits two places."""
     written = write_instruction(rng, house, start, held_out, MIN_DISTANCE_M)
     if written is None:
         return None

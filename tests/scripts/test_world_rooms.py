@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from pilotage.agents.vla.demos import Driver, Siblings, collect
 from pilotage.agents.vla.presets import preset
 from pilotage.envs.rooms import RoomsVectorEnv, make_tasks
 from pilotage.envs.rooms.bodies import DOOR_SEGMENT, ITEM_SEGMENT
+from pilotage.envs.rooms.house import load_house
+from pilotage.envs.rooms.interpreter import interpret
 from pilotage.envs.rooms.layout import Door
+from pilotage.episodes.types import Task
 from pilotage.scripts.world_rooms import (
     aux_targets,
     clause_of,
+    draw_sibling,
     leg_words,
+    n_doors_at_start,
     opening_columns,
     pointing,
     rooms_of_route,
@@ -143,3 +150,101 @@ def test_the_expert_carries_out_the_words_in_their_order() -> None:
     for slot in range(3):
         assert seen[slot] == leg_words(tasks[slot].instruction)
     assert not seen[3]
+
+
+def _siblings(n: int) -> list[tuple[Task, Task]]:
+    rng = np.random.default_rng(0)
+    tasks = [t for t in train_tasks(n, 2) if t.family == "instruction"]
+    return [(task, other) for task in tasks if (other := draw_sibling(task, rng)) is not None]
+
+
+def test_most_instructions_to_train_on_begin_with_a_choice_of_doors() -> None:
+    told = [t for t in train_tasks(32, 6) if t.family == "instruction"]
+    assert len(told) == 24
+    assert len({t.task_id for t in told}) == 24
+    assert sum(n_doors_at_start(t) > 1 for t in told) == 18
+    as_they_come = make_tasks("train", 24, seed=6, families=["instruction"])
+    assert sum(n_doors_at_start(t) > 1 for t in as_they_come) < 18  # else nothing was chosen
+
+
+def test_a_sibling_begins_alike_and_leads_through_another_door() -> None:
+    pairs = _siblings(24)
+    assert len(pairs) > 12
+    for task, other in pairs:
+        assert (other.scene, other.start, other.split) == (task.scene, task.start, "train")
+        house = load_house(task.scene)
+        routes = [rooms_of_route(house, t) for t in (task, other)]
+        n = min(map(len, routes))
+        assert routes[0][0] == routes[1][0]
+        assert routes[0][:n] != routes[1][:n]
+        x, y = other.start["position"][:2]
+        assert interpret(house, other.instruction, x, y, other.start["heading"]) == {
+            tuple(other.goal["endpoint"])
+        }
+    (point,) = make_tasks("train", 1, seed=0, families=["pointnav"])
+    assert draw_sibling(point, np.random.default_rng(0)) is None
+
+
+def test_siblings_are_labelled_as_if_they_were_the_task() -> None:
+    """Beside the labels of a world that really has the sibling as its task, moved alike."""
+    world = training_world("rooms")
+    config = preset("rooms", "nano", world.vocabulary(), aux_dim=world.aux_dim)
+    (task, other) = _siblings(4)[0]
+    only = replace_draw(world.siblings, other)
+    envs = world.make_envs(1)
+    own, sibling = collect(
+        envs,
+        [task],
+        config=config,
+        driver=Driver(max_steps=25),
+        aux_targets=world.aux_targets,
+        seed=0,
+        siblings=only,
+        pointing=world.pointing,
+        clause_of=world.clause_of,
+    )
+    assert sibling.images is own.images
+    assert own.task == task
+    assert sibling.task == other
+    observations, infos = envs.reset(
+        seed=[0], options={"reset_mask": np.ones(1, bool), "tasks": [other]}
+    )
+    for step in range(own.n_steps):
+        assert int(observations["expert_action"][0]) == int(sibling.actions[step])
+        assert infos["narration"][0] == sibling.narrations[step]
+        row = {name: rows[0] for name, rows in infos["trace"].items()}
+        assert sibling.aux[step, 0] * 5 == pytest.approx(
+            float(row["distance_to_goal"][0]), abs=1e-4
+        )
+        assert sibling.pointed is not None
+        assert sibling.clause is not None
+        assert (sibling.pointed[step] == pointing(envs, 0, other, config)).all()
+        assert (sibling.clause[step] == clause_of(envs, 0, other, config)).all()
+        observations, _, _, _, infos = envs.step(own.actions[step : step + 1])
+    assert (sibling.actions != own.actions).any()
+    envs.close()
+
+
+def replace_draw(siblings: Siblings | None, other: Task) -> Siblings:
+    assert siblings is not None
+    return replace(siblings, draw=lambda task, rng: other)
+
+
+def test_the_way_is_where_the_expert_goes() -> None:
+    """The target direction against finite differences: a step along it shortens the distance as no
+    step to the side does."""
+    envs = RoomsVectorEnv(1, expert_actions=True)
+    for task in make_tasks("train", 6, seed=9, families=["instruction"]):
+        _, infos = envs.reset(seed=[0], options={"reset_mask": np.ones(1, bool), "tasks": [task]})
+        row = {name: rows[0] for name, rows in infos["trace"].items()}
+        distance, ahead, left, *_ = aux_targets(task, row)
+        lane = envs.lanes[0]
+        assert distance * 5 == pytest.approx(task.shortest_path_length, abs=1e-4)
+        angles = lane.heading + math.atan2(left, ahead) + np.radians([0, 60, -60])
+        gained = [
+            lane.field.distance(lane.x, lane.y)
+            - lane.field.distance(lane.x + 0.1 * math.cos(a), lane.y + 0.1 * math.sin(a))
+            for a in angles.tolist()
+        ]
+        assert gained[0] > max(gained[1:])
+    envs.close()
