@@ -11,6 +11,7 @@ import gymnasium as gym
 ENTRY_POINTS = {
     "pilotage/Tabletop-v0": "pilotage.envs.tabletop:TabletopEnv",
     "pilotage/Rooms-v0": "pilotage.envs.rooms:RoomsEnv",
+    "pilotage/Habitat-v0": "pilotage.envs.habitat:HabitatEnv",
     "pilotage/Mapf-v0": "pilotage.envs.mapf:MapfEnv",
     "pilotage/R2R-v0": "pilotage.envs.r2r:R2REnv",
     "pilotage/Maze-v0": "pilotage.envs.maze:MazeEnv",

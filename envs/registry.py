@@ -52,6 +52,12 @@ WORLDS: dict[str, WorldSpec] = {
             "pilotage.envs.rooms:make_tasks",
         ),
         WorldSpec(
+            "habitat",
+            "pilotage/Habitat-v0",
+            "pilotage.envs.habitat:HabitatVectorEnv",
+            "pilotage.envs.habitat:make_tasks",
+        ),
+        WorldSpec(
             "mapf",
             "pilotage/Mapf-v0",
             "pilotage.envs.mapf:MapfVectorEnv",

@@ -17,6 +17,7 @@ CHECKS: tuple[Callable[[], Sequence[Check]], ...] = (
     checks.check_numba,
     checks.check_video,
     checks.check_browser,
+    checks.check_habitat,
     checks.check_agents,
     checks.check_data,
     checks.check_machine,

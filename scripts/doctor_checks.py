@@ -177,6 +177,25 @@ def _encodes(av: Any, name: str) -> bool:
     return True
 
 
+def check_habitat() -> list[Check]:
+    """habitat-sim and whether it draws; only the habitat world needs it. It is not on PyPI, so it
+    is found by import and not among the extras."""
+    from pilotage.envs.habitat.library import REMEDY, RendererError, probe_renderer
+
+    library, problem = _import("habitat_sim")
+    if library is None:
+        gone = problem == "ModuleNotFoundError: No module named 'habitat_sim'"
+        detail = "not installed; houses can be played without it" if gone else problem
+        return [Check("habitat_sim", "missing" if gone else "broken", detail, REMEDY)]
+    found = [Check("habitat_sim", "ok", str(getattr(library, "__version__", "unknown version")))]
+    try:
+        probe_renderer(-1)
+    except RendererError as error:
+        detail, remedy = "cannot draw; navigation without pictures works", str(error)
+        return [*found, Check("habitat_sim drawing", "missing", detail, remedy)]
+    return [*found, Check("habitat_sim drawing", "ok", "draws on an EGL device")]
+
+
 def check_browser() -> list[Check]:
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:

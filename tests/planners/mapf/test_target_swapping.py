@@ -11,8 +11,9 @@ import pytest
 from pilotage.envs.mapf import MapfInstance, read_movingai, validate_paths
 from pilotage.planners.mapf import PlanStatus, relabelled, tswap
 from pilotage.planners.mapf.graph import FAR
+from pilotage.planners.mapf.results import PlanResult, Problem
 from pilotage.planners.mapf.target_assignment import bottleneck_assignment, linear_assignment
-from pilotage.planners.mapf.target_swapping import ASSIGNMENTS
+from pilotage.planners.mapf.target_swapping import ASSIGNMENTS, _walk
 
 
 def grid(free) -> nx.Graph:
@@ -147,3 +148,26 @@ def test_four_hundred_agents_on_a_published_map(data_path) -> None:
     )
     report = judge(instance, tswap(instance, time_limit_s=60.0))
     assert report.sum_of_costs < 8944  # the sum of the labelled shortest paths
+
+
+def test_agents_that_wait_in_a_circle_hand_their_goals_on() -> None:
+    """Four agents on four cells, each sent to the cell across: whoever moves first is blocked by
+    one who is not at its goal, all the way round. And many drawn assignments, far from the best."""
+    ring = [[0, 0], [0, 1], [1, 1], [1, 0]]
+    free = np.ones((2, 2), dtype=bool)
+    across = MapfInstance.one_shot(free, ring, [ring[(k + 2) % 4] for k in range(4)], name="ring")
+    assert walked(across, np.arange(4)).makespan <= 4
+    rng = np.random.default_rng(4)
+    for instance in crowds(120, seed=3, size=5):
+        if nx.is_connected(grid(instance.free)):
+            judge(instance, walked(instance, rng.permutation(instance.n_agents)))
+
+
+def walked(instance: MapfInstance, goal_of: np.ndarray) -> PlanResult:
+    """The plan that begins with a given assignment."""
+    problem = Problem(instance, 60.0)
+    assert problem.measure_fields() is None
+    problem.lower_bound = 0
+    result = _walk(problem, goal_of.astype(np.int32))
+    judge(instance, result)
+    return result
