@@ -137,6 +137,9 @@ def bench_methods(
         float, typer.Option(help="Norm of every vector, over the mean difference's.")
     ] = 1.75,
     pairs: Annotated[int, typer.Option(min=2, help="Paired observations.")] = 512,
+    methods: Annotated[
+        str, typer.Option(help="Some of what `pilotage vector --method` knows; all by default.")
+    ] = "",
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/bench-methods"),
     slots: Slots = 16,
     seed: Seed = 0,
@@ -144,9 +147,9 @@ def bench_methods(
     as_json: AsJson = False,
 ) -> None:
     """Ways to find a steering vector, fitted to the same pairs and played at the same norm."""
-    from pilotage.scripts.cmd_bench_methods import methods
+    from pilotage.scripts.cmd_bench_methods import methods as methods_command
 
-    methods(
+    methods_command(
         agent=agent,
         split=split,
         episodes=episodes,
@@ -155,6 +158,7 @@ def bench_methods(
         layer=layer,
         dose=dose,
         pairs=pairs,
+        names=words(methods),
         out=out,
         slots=slots,
         seed=seed,
@@ -191,11 +195,23 @@ def bench_manner(
 
 @app.command("vln")
 def bench_vln(
-    split: Annotated[str, typer.Option(help="train, val_seen, val_unseen.")] = "val_seen",
+    split: Annotated[
+        str,
+        typer.Option(
+            help="train, val_seen, val_unseen, or held_out: scans of train that no training sees."
+        ),
+    ] = "val_seen",
     family: Annotated[str, typer.Option(help="r2r, r4r or reverie.")] = "r2r",
     agents: Annotated[
-        str, typer.Option(help="Comma-separated.")
+        str,
+        typer.Option(help="Comma-separated: floors, shipped agents, folders of `train vln`."),
     ] = "stop,random,shortest,reference",
+    controls: Annotated[
+        str,
+        typer.Option(
+            help="Of trained agents: no-captions, shuffled-captions, shuffled-instructions."
+        ),
+    ] = "",
     predictions: Annotated[
         list[Path] | None, typer.Option(help="A prediction file to score; repeatable.")
     ] = None,
@@ -210,13 +226,14 @@ def bench_vln(
     success_radius_m: Annotated[float, typer.Option(min=0.1)] = 3.0,
     as_json: AsJson = False,
 ) -> None:
-    """Floors and prediction files on R2R, R4R or REVERIE, under named metric conventions."""
+    """Floors, trained agents and prediction files on R2R, R4R or REVERIE, by named conventions."""
     from pilotage.scripts.cmd_bench_vln import vln
 
     vln(
         split=split,
         family=family,
         agents=words(agents),
+        controls=words(controls),
         predictions=predictions or [],
         allow_missing=allow_missing,
         conventions=words(convention),
@@ -238,11 +255,15 @@ def bench_mapf(
     maps: Annotated[str, typer.Option(help="Names, comma-separated; empty: all.")] = "",
     agents: Annotated[str, typer.Option(help="Team sizes, comma-separated.")] = "50,100,200",
     solvers: Annotated[
-        str, typer.Option(help="Of prioritised, cbs, pibt, lacam, lacam_star.")
+        str, typer.Option(help="Of prioritised, cbs, eecbs, pibt, lacam, lacam_star, tswap.")
     ] = "prioritised,pibt,lacam,lacam_star",
     scenarios: Annotated[int, typer.Option(min=0, help="Instances of each; 0: all.")] = 5,
     time_limit_s: Annotated[float, typer.Option(help="For each instance, seconds.")] = 5.0,
     max_steps: Annotated[int, typer.Option(min=0, help="Later plans fail; 0: no limit.")] = 0,
+    suboptimality: Annotated[float, typer.Option(min=1.0, help="w of eecbs.")] = 1.2,
+    low_level: Annotated[
+        str, typer.Option(help="Of prioritised: space_time or sipp.")
+    ] = "space_time",
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder for the table.")] = Path("runs/bench-mapf"),
     as_json: AsJson = False,
@@ -258,7 +279,28 @@ def bench_mapf(
         scenarios=scenarios,
         time_limit_s=time_limit_s,
         max_steps=max_steps,
+        suboptimality=suboptimality,
+        low_level=low_level,
         seed=seed,
         out=out,
         as_json=as_json,
     )
+
+
+@app.command("planning")
+def bench_planning(
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller worlds, shorter trainings.")] = (
+        False
+    ),
+    only: Annotated[
+        str, typer.Option(help="Of exact, verified, alpine, cscg, tdb, mlmu; empty: all.")
+    ] = "",
+    alpine: Annotated[Path | None, typer.Option(help="A checkpoint; else the shipped.")] = None,
+    tdb: Annotated[Path | None, typer.Option(help="A checkpoint; else the shipped.")] = None,
+    mlmu: Annotated[Path | None, typer.Option(help="A checkpoint; none is shipped.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Planners on their worlds, a table each: exact, verified, and learned."""
+    from pilotage.scripts.cmd_bench_planning import planning
+
+    planning(quick=quick, only=words(only), seed=seed, alpine=alpine, tdb=tdb, mlmu=mlmu)

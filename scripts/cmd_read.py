@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pilotage.episodes.names import unknown
-from pilotage.scripts.opening import load_vla
+from pilotage.scripts.opening import load_readable, load_vla
 
 CONCEPTS = {
     "slow": ["slowly", "slow", "leisurely"],
@@ -42,7 +41,7 @@ def project(
     """See `pilotage project --help`."""
     from pilotage.steering.projection import project_layers, search
 
-    vla = load_vla(agent, env)
+    vla = load_readable(agent, env)
     model, tokenizer = vla.model, vla.model.tokenizer
     projections = dict(project_layers(model.decoder, top_k=top))
     if concept is not None:
@@ -107,17 +106,14 @@ def vector(
     quiet: bool,
 ) -> None:
     """See `pilotage vector --help`."""
+    from pilotage.scripts.vector_methods import MAPS, Fitting, check_method
     from pilotage.steering.gguf_files import export_gguf
-    from pilotage.steering.methods import METHODS, shuffled
+    from pilotage.steering.maps import AffineMap, save_map
     from pilotage.steering.vectors import save_vector
 
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
-    if shuffle is not None and method != "mean-difference":
-        raise ValueError(
-            f"--shuffle is a control of mean-difference only: {method} looks at both signs of a "
-            "difference, or at one side, so exchanged pairs give it back"
-        )
+    check_method(method, shuffle)
+    if out.suffix == ".gguf" and method in MAPS:
+        raise ValueError(f"{out}: {method} gives a map, not a vector; write a .safetensors file")
     _check_can_write(out, layer)
     found = paired_sides(
         agent=agent,
@@ -130,12 +126,10 @@ def vector(
         seed=seed,
         quiet=quiet,
     )
-    sides = found.sides[layer]
-    if shuffle is not None:
-        sides = shuffled(*sides, shuffle)
-        found.source["shuffled_labels"] = shuffle
-    made = found.fit(METHODS[method], layer, sides)
-    if out.suffix == ".gguf":
+    made = Fitting(found, layer, mix=shuffle).fit(method)
+    if isinstance(made, AffineMap):
+        save_map(made, out)
+    elif out.suffix == ".gguf":
         export_gguf([made], out, model_hint="llama")
     else:
         save_vector(made, out)
@@ -154,11 +148,14 @@ def _check_can_write(out: Path, layer: int) -> None:
 
 @dataclass
 class PairedSides:
-    """Paired activations of an agent by layer, and where they come from."""
+    """Paired activations of an agent by layer, and where they come from: the agent, the episodes
+    that it looked at, and in words."""
 
     sides: dict[int, tuple[Any, Any]]  # layer -> positive, negative float32 [n, d]
     model_digest: str
     source: dict[str, Any]
+    vla: Any
+    demos: list[Any]
 
     def fit(self, method: Any, layer: int, sides: tuple[Any, Any] | None = None) -> Any:
         """The steering vector of a method at a layer."""
@@ -221,7 +218,8 @@ def paired_sides(
         "seed": seed,
         "split": "train",
     }
-    return PairedSides({layer: found[site] for layer, site in sites.items()}, digest, source)
+    sides = {layer: found[site] for layer, site in sites.items()}
+    return PairedSides(sides, digest, source, vla, demos)
 
 
 def expert_demos(vla: Any, env: str, episodes: int, *, seed: int, quiet: bool) -> list[Any]:

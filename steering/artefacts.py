@@ -63,13 +63,32 @@ def write(
 
 def read(path: Path | str, what: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Tensors and header of an artefact. Raises FileNotFoundError, or ArtefactError saying why."""
+    tensors, header = _open(path, what, with_tensors=True)
+    if header.get("what") != what:
+        raise ArtefactError(f"{path} is a {header.get('what')} file, not a {what} file")
+    if header.get("payload") != payload_digest(tensors):
+        raise ArtefactError(f"{path}: the numbers do not match the digest in the header")
+    return tensors, header
+
+
+def kind_of(path: Path | str) -> str:
+    """What an artefact is, by its header. Errors as in `read`."""
+    _, header = _open(path, "vector or map", with_tensors=False)
+    return str(header.get("what"))
+
+
+def _open(
+    path: Path | str, what: str, *, with_tensors: bool
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no {what} file {path}")
+    tensors = {}
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if with_tensors:
+                tensors = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ArtefactError(f"{path} is damaged or is not a safetensors file: {error}") from error
     if "pilotage" not in metadata:
@@ -80,11 +99,17 @@ def read(path: Path | str, what: str) -> tuple[dict[str, torch.Tensor], dict[str
         raise ArtefactError(f"{path}: the header is not JSON: {error}") from error
     if header.get("format") != FORMAT:
         raise ArtefactError(f"{path} has format {header.get('format')!r}, expected {FORMAT!r}")
-    if header.get("what") != what:
-        raise ArtefactError(f"{path} is a {header.get('what')} file, not a {what} file")
-    if header.get("payload") != payload_digest(tensors):
-        raise ArtefactError(f"{path}: the numbers do not match the digest in the header")
     return tensors, header
+
+
+def origin_of(what: str, found: Any) -> dict[str, Any]:
+    """JSON for an intervention's `origin`. what: "vector" or "map"; found: that artefact."""
+    origin: dict[str, Any] = {what: found.digest, "method": found.method}
+    if found.model_digest:
+        origin["model"] = found.model_digest
+    if found.file:
+        origin["file"] = found.file
+    return origin
 
 
 def check_model(

@@ -29,6 +29,11 @@ def check_fits(decoder: nn.Module, device: torch.device, intervention: Intervent
                 f"{part.kind} at {part.site}: the direction has {len(part.direction)} numbers, "
                 f"the site {site.width}; was it made for another model?"
             )
+        if part.affine is not None and part.affine.shape[1] != site.width:
+            raise ValueError(
+                f"{part.kind} at {part.site}: the map is of {part.affine.shape[1]} units, the site "
+                f"has {site.width}; was it made for another model?"
+            )
         if part.neurons is not None and int(part.neurons.max()) >= site.width:
             raise ValueError(
                 f"{part.kind} at {part.site}: neuron {int(part.neurons.max())} does not exist, "

@@ -24,11 +24,13 @@ def random_matched(
     """A random twin of an intervention, which delivers the same norm at every token.
 
     A direction becomes a random unit direction (`orthogonal`: at right angles to the target's);
-    neurons become as many other neurons of the same layer. Same site, coefficient and selector.
+    neurons become as many other neurons of the same layer; the slopes and offsets of an affine map
+    are given to other units at random (as many of each, `orthogonal` or not). Same site,
+    coefficient and selector.
     How the norm is matched, in the same forward: `add` by equal coefficients;
-    `add_norm_preserving` by turning h by the same angle; `ablate` and neurons by rescaling per
-    token to what the target operation would have delivered there. `decoder` says how many neurons
-    there are; it may be None for a direction.
+    `add_norm_preserving` by turning h by the same angle; `ablate`, `affine`, `setpoint` and neurons
+    by rescaling per token to what the target operation would have delivered there. `decoder` says
+    how many neurons there are; it may be None for the others.
     """
     width = _width(intervention, decoder)
     return random_matched_of_width(intervention, width, seed, orthogonal=orthogonal)
@@ -64,6 +66,10 @@ def random_matched_of_width(
         return replace(
             intervention, neurons=torch.from_numpy(chosen), matched_to=intervention, origin=origin
         )
+    if intervention.affine is not None:
+        order = torch.from_numpy(generator.permutation(width))
+        affine = intervention.affine[:, order]
+        return replace(intervention, affine=affine, matched_to=intervention, origin=origin)
     direction = torch.from_numpy(generator.standard_normal(width))
     if orthogonal and intervention.direction is not None:
         target = intervention.direction.double()
@@ -76,6 +82,8 @@ def random_matched_of_width(
 def _width(intervention: Intervention, decoder: nn.Module | None) -> int:
     if intervention.direction is not None:
         return len(intervention.direction)
+    if intervention.affine is not None:
+        return intervention.affine.shape[1]
     if decoder is None:
         raise ValueError(f"a control for neurons at {intervention.site} needs the decoder")
     return resolve(decoder, intervention.site).width

@@ -7,6 +7,10 @@ Let h be the vector at a site (a token's residual stream, or its FFN neurons x),
 - `add_norm_preserving`: h <- |h| unit(unit(h) + coefficient * v) (VISTA, arXiv:2502.03628)
 - `ablate`: h <- h - coefficient * (h.v) v (arXiv:2406.11717 at coefficient 1), or with `neurons`:
   x_i <- (1 - coefficient) x_i
+- `affine`: h <- h + coefficient * (w * h + b - h), every unit on its own (arXiv:2503.10679, section
+  3: 1 is the whole map, between 0 and 1 a part of the way)
+- `setpoint`: h <- h + coefficient * (clip(h.v, low, high) - h.v) v, the shortest edit that brings
+  what a linear probe reads into an interval (arXiv:2603.05487)
 
 Coefficient 0 is off for every kind, also for `clamp`: to hold neurons at zero, ablate them.
 """
@@ -26,7 +30,9 @@ import torch
 from pilotage.steering.sites import Site, parse_site
 from pilotage.steering.tokens import group_bits
 
-KINDS = ("add", "add_norm_preserving", "ablate", "clamp")
+KINDS = ("add", "add_norm_preserving", "ablate", "clamp", "affine", "setpoint")
+_PAYLOADS = {"clamp": "neurons", "affine": "affine"}  # of the others: a direction
+_IN_WORDS = {"direction": "a direction", "neurons": "neurons", "affine": "an affine map"}
 PHASES = ("prefill", "decode")
 _UNIT_TOLERANCE = 1e-3
 
@@ -104,10 +110,12 @@ class Selector:
 class Intervention:
     """One edit at one site. Immutable; validated when made.
 
-    direction: unit float32 `[width of the site]` (add, add_norm_preserving, ablate).
+    direction: unit float32 `[width of the site]` (add, add_norm_preserving, ablate, setpoint).
     neurons: distinct int64 `[k]` (clamp, ablate), only at `:in` sites.
-    coefficient: in units of the site's own vectors (add), of |h| (norm-preserving), a share
-    (ablate), an activation (clamp).
+    affine: float32 `[2, width of the site]`, the slopes w and the offsets b.
+    bounds: `(low, high)` of h.v (setpoint), equal for a point.
+    coefficient: in units of the site's own vectors (add), of |h| (norm-preserving), a share of the
+    edit (ablate, affine, setpoint), an activation (clamp).
     matched_to: for a control, the intervention whose delivered norm it takes, per token.
     origin: JSON saying where the direction or the control came from (file and digest, or seed).
     """
@@ -120,6 +128,8 @@ class Intervention:
     selector: Selector = field(default_factory=Selector)
     matched_to: Intervention | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
+    affine: torch.Tensor | None = None
+    bounds: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -128,20 +138,36 @@ class Intervention:
         object.__setattr__(self, "coefficient", float(self.coefficient))
         if not math.isfinite(self.coefficient):
             raise ValueError(f"{self.kind} at {site}: coefficient is {self.coefficient}")
-        if (self.direction is None) == (self.neurons is None):
-            raise ValueError(f"{self.kind} at {site}: give either a direction or neurons")
-        if self.kind == "clamp" and self.neurons is None:
-            raise ValueError(f"clamp at {site} needs neurons, not a direction")
-        if self.neurons is not None:
+        payload = _PAYLOADS.get(self.kind, "direction")
+        if self.kind == "ablate" and self.neurons is not None:
+            payload = "neurons"
+        self._check_payload(payload, site)
+        if payload == "neurons":
             self._check_neurons(site)
+        elif payload == "affine":
+            object.__setattr__(self, "affine", affine_pair(self.affine, str(site)))
         else:
             object.__setattr__(self, "direction", unit_direction(self.direction, str(site)))
         if self.matched_to is not None:
             self._check_match(self.matched_to)
 
+    def _check_payload(self, payload: str, site: Site) -> None:
+        """Exactly this payload is given, and bounds where they mean something."""
+        given = [n for n in ("direction", "neurons", "affine") if getattr(self, n) is not None]
+        if given != [payload]:
+            raise ValueError(
+                f"{self.kind} at {site} needs {_IN_WORDS[payload]} and nothing else, got "
+                f"{' and '.join(_IN_WORDS[name] for name in given) or 'nothing'}"
+            )
+        if (self.bounds is not None) != (self.kind == "setpoint"):
+            raise ValueError(f"{self.kind} at {site}: bounds are for a setpoint, which needs them")
+        if self.bounds is not None:
+            bounds = tuple(float(x) for x in self.bounds)
+            if len(bounds) != 2 or not (all(map(math.isfinite, bounds)) and bounds[0] <= bounds[1]):
+                raise ValueError(f"setpoint at {site}: bounds must be low <= high, got {bounds}")
+            object.__setattr__(self, "bounds", bounds)
+
     def _check_neurons(self, site: Site) -> None:
-        if self.kind not in ("clamp", "ablate"):
-            raise ValueError(f"{self.kind} at {site} needs a direction, not neurons")
         if not site.is_input:
             raise ValueError(
                 f"neurons live at the input of a projection, not at {site}; use layers."
@@ -156,7 +182,7 @@ class Intervention:
         object.__setattr__(self, "neurons", neurons)
 
     def _check_match(self, target: Intervention) -> None:
-        for name in ("kind", "site", "coefficient", "selector", "n_neurons"):
+        for name in ("kind", "site", "coefficient", "selector", "n_neurons", "bounds"):
             mine, other = getattr(self, name), getattr(target, name)
             if mine != other:
                 raise ValueError(
@@ -174,11 +200,13 @@ class Intervention:
     def digest(self) -> str:
         """Hex SHA-256 of everything that decides what is delivered (not of `origin`)."""
         parts = hashlib.sha256()
-        head = [self.kind, self.site, self.coefficient, self.selector.to_spec()]
+        head: list[Any] = [self.kind, self.site, self.coefficient, self.selector.to_spec()]
+        if self.bounds is not None:
+            head.append(self.bounds)
         parts.update(json.dumps(head, sort_keys=True).encode())
-        payload = self.direction if self.neurons is None else self.neurons
-        if payload is not None:
-            parts.update(payload.numpy().tobytes())
+        for payload in (self.direction, self.neurons, self.affine):
+            if payload is not None:
+                parts.update(payload.numpy().tobytes())
         if self.matched_to is not None:
             parts.update(self.matched_to.digest.encode())
         return parts.hexdigest()
@@ -222,6 +250,17 @@ def unit_direction(direction: Any, where: str) -> torch.Tensor:
             "put it into the coefficient"
         )
     return (vector / length).to(torch.float32)
+
+
+def affine_pair(pair: Any, where: str) -> torch.Tensor:
+    """Slopes and offsets as finite float32 `[2, d]`."""
+    values = torch.as_tensor(pair).detach().to("cpu", torch.float32).clone()
+    if values.dim() != 2 or len(values) != 2 or not torch.isfinite(values).all():
+        raise ValueError(
+            f"the affine map at {where} must be finite slopes and offsets [2, d], got "
+            f"{list(values.shape)}"
+        )
+    return values
 
 
 def _names(value: Any, what: str) -> frozenset[str]:

@@ -45,12 +45,35 @@ class Lane:
             over = stream
             if self.site.adds_stream:
                 h = over = stream + value
-        change = self._turn(h.float()) if self.shape.family == "turn" else self._along(h)
+        change = self._change(h)
         edited = torch.where(self.mask, value + change.to(value.dtype), value)
         with torch.no_grad():
             delivered = ops.length((edited - value).float())
             self._record(delivered, delivered, over)
         return edited
+
+    def _change(self, h: torch.Tensor) -> torch.Tensor:
+        """What is to be added at every token, `[R, S, width]` or less where it is the same."""
+        if self.shape.family == "turn":
+            return self._turn(h.float())
+        if self.shape.family == "affine":
+            return self._map(h.float())
+        if self.shape.family == "setpoint":
+            return self._hold(h.float())
+        return self._along(h)
+
+    def _map(self, h: torch.Tensor) -> torch.Tensor:
+        rows = self.rows
+        change = ops.mapped(h, rows["own"])
+        if "aim" in rows:
+            as_much = ops.length(ops.mapped(h, rows["aim"])) / ops.at_least_tiny(ops.length(change))
+            change = torch.where(rows["control"], as_much * change, change)
+        return rows["coefficient"] * change
+
+    def _hold(self, h: torch.Tensor) -> torch.Tensor:
+        rows = self.rows
+        there = ops.dot(h, rows.get("aim", rows["own"]))
+        return rows["coefficient"] * ops.brought_within(there, rows["bounds"]) * rows["own"]
 
     def _along(self, h: torch.Tensor) -> torch.Tensor:
         rows = self.rows

@@ -52,6 +52,16 @@ def turn_as_far(
     return size * (sine * sideways - lost * unit)
 
 
+def mapped(h: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
+    """What an affine map per unit changes, (w - 1) h + b: `[R, S, d]`, `[R, 2, d]`."""
+    return (affine[:, :1] - 1) * h + affine[:, 1:]
+
+
+def brought_within(there: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
+    """How far from an interval: `[R, S, 1]`, `[R, 1, 2]` -> `[R, S, 1]`, 0 inside."""
+    return there.clamp(bounds[..., :1], bounds[..., 1:]) - there
+
+
 def neurons(x: torch.Tensor, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Chosen neurons `[R, S, k]` of `[R, S, n]`, and their index for every token."""
     index = index.expand(-1, x.shape[1], -1)

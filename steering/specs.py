@@ -4,6 +4,8 @@ A direction is referenced by vector file and digest, a random control by its see
 
     {"kind": "add", "site": "layers.3.resid:out", "coefficient": 2.5, "selector": {...},
      "vector": {"file": "fast.safetensors", "digest": "9f2c..."}}
+    {"kind": "affine", "site": "layers.3.resid:out", "coefficient": 1,
+     "map": {"file": "slow.safetensors", "digest": "11ab..."}}
     {"kind": "clamp", "site": "layers.3.mlp.down_proj:in", "coefficient": 10, "neurons": [4, 17]}
     {"random_matched": {"seed": 7}, "target": {...one of the above...}}
 
@@ -21,9 +23,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from pilotage.steering.artefacts import ArtefactError
+from pilotage.steering.artefacts import ArtefactError, origin_of
 from pilotage.steering.controls import random_matched, random_matched_of_width
 from pilotage.steering.interventions import Intervention, Selector
+from pilotage.steering.maps import AffineMap, Artefact, load_map, save_map
 from pilotage.steering.vectors import SteeringVector, load_vector, save_vector
 
 _FIELDS = (
@@ -34,6 +37,8 @@ _FIELDS = (
     "selector",
     "neurons",
     "vector",
+    "map",
+    "bounds",
     "matched_to",
     "origin",
 )
@@ -61,10 +66,12 @@ def intervention_to_spec(
     selector = intervention.selector.to_spec()
     if selector:
         spec["selector"] = selector
+    if intervention.bounds is not None:
+        spec["bounds"] = list(intervention.bounds)
     if intervention.neurons is not None:
         spec["neurons"] = intervention.neurons.tolist()
     else:
-        spec["vector"] = _reference(intervention, folder)
+        spec["vector" if intervention.affine is None else "map"] = _reference(intervention, folder)
     if target is not None:
         spec["matched_to"] = intervention_to_spec(target, folder)
     if origin:
@@ -103,14 +110,22 @@ def intervention_from_spec(
         raise ValueError("intervention spec: give either 'coefficient' or 'scale'")
     values: dict[str, Any] = {"origin": dict(spec.get("origin", {}))}
     coefficient = float(spec.get("coefficient", math.nan))  # NaN: not given, "scale" is
-    if "vector" in spec:
-        vector = _load(spec["vector"], folder, options)
-        if vector.site != spec["site"]:
-            raise ValueError(f"{vector.file} is for {vector.site}, the spec says {spec['site']}")
-        made = vector.intervention(float(spec.get("scale", 1.0)), kind=spec["kind"])
-        values["direction"] = vector.direction
-        values["origin"] = values["origin"] or dict(made.origin)
-        coefficient = made.coefficient if math.isnan(coefficient) else coefficient
+    if "bounds" in spec:
+        values["bounds"] = tuple(spec["bounds"])
+    payload = next((name for name in ("vector", "map") if name in spec), None)
+    if payload is not None:
+        found = _load(spec[payload], payload, folder, options)
+        if found.site != spec["site"]:
+            raise ValueError(f"{found.file} is for {found.site}, the spec says {spec['site']}")
+        if isinstance(found, AffineMap):
+            values["affine"] = found.affine
+            scale = 1.0
+        else:
+            values["direction"] = found.direction
+            scale = found.norm if spec["kind"] == "add" else 1.0
+        values["origin"] = values["origin"] or origin_of(payload, found)
+        if math.isnan(coefficient):
+            coefficient = scale * float(spec["scale"])
     elif "scale" in spec:
         raise ValueError("intervention spec: 'scale' needs a 'vector'; use 'coefficient'")
     if "neurons" in spec:
@@ -142,41 +157,50 @@ def _control(
 
 
 def _reference(intervention: Intervention, folder: Path | str | None) -> dict[str, str]:
-    """File and digest of the direction; writes the file if it has none."""
+    """File and digest of the direction or the map; writes the file if it has none."""
     origin = intervention.origin
     if folder is None and "file" in origin:
-        return {"file": str(origin["file"]), "digest": str(origin["vector"])}
+        return {"file": str(origin["file"]), "digest": str(origin.get("vector", origin.get("map")))}
     if folder is None:
         raise ValueError(
-            f"the direction of {intervention.kind} at {intervention.site} has no file; pass a "
-            "folder to to_spec, or save it with save_vector and load it from there"
+            f"the payload of {intervention.kind} at {intervention.site} has no file; pass a folder "
+            "to to_spec, or save it with save_vector or save_map and load it from there"
         )
-    vector = SteeringVector(
-        intervention.site,
-        intervention.direction,  # type: ignore[arg-type]  # checked by Intervention
-        1.0,
-        str(origin.get("model", "")),
-        str(origin.get("method", "")),
-        dict(origin),
-    )
-    name = f"{vector.digest[:16]}.safetensors"
+    made = _artefact(intervention)
+    name = f"{made.digest[:16]}.safetensors"
     Path(folder).mkdir(parents=True, exist_ok=True)
-    save_vector(vector, Path(folder) / name)
-    return {"file": name, "digest": vector.digest}
+    if isinstance(made, AffineMap):
+        save_map(made, Path(folder) / name)
+    else:
+        save_vector(made, Path(folder) / name)
+    return {"file": name, "digest": made.digest}
+
+
+def _artefact(intervention: Intervention) -> Artefact:
+    """What an intervention carries, as a file holds it."""
+    site, origin = intervention.site, intervention.origin
+    made_by = (str(origin.get("model", "")), str(origin.get("method", "")), dict(origin))
+    if intervention.affine is not None:
+        return AffineMap(site, intervention.affine, 1.0, *made_by)
+    if intervention.direction is not None:
+        return SteeringVector(site, intervention.direction, 1.0, *made_by)
+    raise ValueError(f"{intervention.kind} at {site} has neither a direction nor a map")
 
 
 def _load(
-    reference: Mapping[str, str] | str, folder: Path | str | None, options: dict[str, Any]
-) -> SteeringVector:
+    reference: Mapping[str, str] | str, what: str, folder: Path | str | None, options: Any
+) -> Artefact:
     given = {"file": reference} if isinstance(reference, str) else dict(reference)
     path = Path(folder or ".") / given["file"]
-    vector = load_vector(
+    load = load_map if what == "map" else load_vector
+    found = load(
         path,
         model_digest=options["model_digest"],
         allow_other_model=options["allow_other_model"],
     )
-    if given.get("digest", vector.digest) != vector.digest:
+    if given.get("digest", found.digest) != found.digest:
+        what = "map" if what == "map" else "direction"
         raise ArtefactError(
-            f"{path} has the direction {vector.digest}, the spec asks for {given['digest']}"
+            f"{path} has the {what} {found.digest}, the spec asks for {given['digest']}"
         )
-    return replace(vector, file=given["file"])
+    return replace(found, file=given["file"])

@@ -13,14 +13,15 @@ from pilotage.steering.recent import Recent
 from pilotage.steering.sites import ResolvedSite
 
 _KEPT = 32  # ranges of rows
+_FAMILIES = {"add_norm_preserving": "turn", "affine": "affine", "setpoint": "setpoint"}
 
 
 @dataclass(frozen=True)
 class LaneShape:
     """What interventions must have in common to share a lane.
 
-    family: "along" (the change is along a direction: add, ablate), "turn" (norm-preserving add) or
-    "neurons". A control shares the lane of its target.
+    family: "along" (the change is along a direction: add, ablate), "turn" (norm-preserving add),
+    "affine" (a map per unit), "setpoint" or "neurons". A control shares the lane of its target.
     """
 
     family: str
@@ -30,7 +31,7 @@ class LaneShape:
     def of(cls, intervention: Intervention) -> LaneShape:
         if intervention.neurons is not None:
             return cls("neurons", intervention.n_neurons)
-        return cls("turn" if intervention.kind == "add_norm_preserving" else "along")
+        return cls(_FAMILIES.get(intervention.kind, "along"))
 
 
 class Tables:
@@ -38,6 +39,7 @@ class Tables:
 
     Directions: `own` (unit, `[n_rows, 1, width]`), `coefficient`, and bool `adds`: the coefficient
     is how far to go along the direction, else how far per unit of what is there.
+    Maps: `own` are slopes and offsets (`[n_rows, 2, width]`). Set-points: `bounds` of h.v too.
     Neurons: `own_neurons` (int64 `[n_rows, 1, k]`) go the `share` of their way to the `goal`; what
     they write is `own_vectors` (`[n_rows, k, w]`, see `operations.writing_vectors`).
     bool `control`: the row takes its norm from another edit, which is in the tables named `aim`.
@@ -57,7 +59,8 @@ class Tables:
             self._tables["own_vectors"] = self._zeros(shape.n_neurons, width)
             self._tables["goal"], self._tables["share"] = self._zeros(1, 1), self._zeros(1, 1)
         else:
-            self._tables["own"] = self._zeros(1, site.width)
+            self._tables["own"] = self._zeros(2 if shape.family == "affine" else 1, site.width)
+            self._tables["bounds"] = self._zeros(1, 2)
             self._tables["coefficient"] = self._zeros(1, 1)
             self._tables["adds"] = self._zeros(1, 1).bool()
         self._views: Recent[tuple[int, int], dict[str, torch.Tensor]] = Recent(_KEPT)
@@ -94,6 +97,8 @@ class Tables:
             ablates = intervention.kind == "ablate"
             self._tables["coefficient"][row] = -c if ablates else c
             self._tables["adds"][row] = not ablates
+            if intervention.bounds is not None:
+                self._tables["bounds"][row] = torch.tensor(intervention.bounds)
         self._gathered_rows = None
 
     def of(self, rows: Rows) -> dict[str, torch.Tensor]:
@@ -121,14 +126,16 @@ class Tables:
         self._gathered_rows = rows
 
     def _write(self, name: str, row: int, source: Intervention) -> None:
-        """The direction, or the neurons and their value vectors, of one row."""
+        """The direction, the map, or the neurons and their value vectors, of one row."""
         if source.neurons is not None:
             neurons = source.neurons.to(self._weight.device)
             self._tables[f"{name}_neurons"][row].copy_(neurons)
             vectors = ops.writing_vectors(self._weight, neurons)
             self._tables[f"{name}_vectors"][row].copy_(vectors)
-        elif source.direction is not None:
-            self._tables[name][row].copy_(source.direction)
+        else:
+            payload = source.direction if source.affine is None else source.affine
+            if payload is not None:
+                self._tables[name][row].copy_(payload)
 
     def _zeros(self, *shape: int) -> torch.Tensor:
         return torch.zeros(self.n_rows, *shape, device=self._weight.device)

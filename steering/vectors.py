@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,18 +50,13 @@ class SteeringVector:
     ) -> Intervention:
         """An intervention along it; coefficient scale * norm for `add`, scale for others."""
         coefficient = scale * self.norm if kind == "add" else scale
-        origin: dict[str, Any] = {"vector": self.digest, "method": self.method}
-        if self.model_digest:
-            origin["model"] = self.model_digest
-        if self.file:
-            origin["file"] = self.file
         return Intervention(
             kind,
             self.site,
             coefficient,
             direction=self.direction,
             selector=selector or Selector(),
-            origin=origin,
+            origin=artefacts.origin_of("vector", self),
         )
 
 
@@ -148,14 +143,7 @@ def check_pairs(positive: torch.Tensor, negative: torch.Tensor, site: str) -> No
 
 def save_vector(vector: SteeringVector, path: Path | str) -> None:
     """Write a vector: safetensors with a JSON header; whole or not at all."""
-    header = {
-        "site": vector.site,
-        "norm": vector.norm,
-        "model_digest": vector.model_digest,
-        "method": vector.method,
-        "source": dict(vector.source),
-    }
-    artefacts.write(path, "steering vector", {"direction": vector.direction}, header)
+    write_sited(vector, path, "steering vector", {"direction": vector.direction})
 
 
 def load_vector(
@@ -170,11 +158,36 @@ def load_vector(
     decoder: check the site and its width, and the digest (computed, unless `model_digest` is
     given). Raises FileNotFoundError, or ArtefactError naming the file and what is wrong.
     """
-    tensors, header = artefacts.read(path, "steering vector")
+    expected = expected_digest(decoder, model_digest, allow_other_model)
+    vector: SteeringVector = read_sited(
+        SteeringVector, path, "steering vector", "direction", decoder
+    )
+    artefacts.check_model(path, vector.model_digest, expected, allow_other_model=allow_other_model)
+    return vector
+
+
+def write_sited(made: Any, path: Path | str, what: str, tensors: dict[str, torch.Tensor]) -> None:
+    """Write what was measured at one site; whole or not at all."""
+    header = {
+        "site": made.site,
+        "norm": made.norm,
+        "model_digest": made.model_digest,
+        "method": made.method,
+        "source": dict(made.source),
+    }
+    artefacts.write(path, what, tensors, header)
+
+
+def read_sited(
+    make: Callable[..., Any], path: Path | str, what: str, tensor: str, decoder: nn.Module | None
+) -> Any:
+    """`make(site, tensor, norm, model_digest, method, source, file)` of what `write_sited` wrote.
+    ArtefactError where it is none, or does not fit the site in `decoder`."""
+    tensors, header = artefacts.read(path, what)
     try:
-        vector = SteeringVector(
+        made = make(
             header["site"],
-            tensors["direction"],
+            tensors[tensor],
             float(header["norm"]),
             header["model_digest"],
             header["method"],
@@ -184,15 +197,12 @@ def load_vector(
     except (KeyError, ValueError) as error:
         raise ArtefactError(f"{path}: {error}") from error
     if decoder is not None:
-        width = _fitting_width(path, vector.site, decoder)
-        if len(vector.direction) != width:
+        units, width = tensors[tensor].shape[-1], _width_of(path, made.site, decoder)
+        if units != width:
             raise ArtefactError(
-                f"{path}: the direction has {len(vector.direction)} numbers, {vector.site} has "
-                f"{width} in this model"
+                f"{path}: the {what} is of {units} units, {made.site} has {width} in this model"
             )
-    expected = _expected(decoder, model_digest, allow_other_model)
-    artefacts.check_model(path, vector.model_digest, expected, allow_other_model=allow_other_model)
-    return vector
+    return made
 
 
 def save_neurons(neurons: NeuronSet, path: Path | str) -> None:
@@ -230,22 +240,24 @@ def load_neurons(
     if decoder is not None:
         for layer, members in neurons.by_layer().items():
             site = f"layers.{layer}.mlp.down_proj:in"
-            width = _fitting_width(path, site, decoder)
+            width = _width_of(path, site, decoder)
             if max(members) >= width:
                 raise ArtefactError(f"{path}: neuron {max(members)} at {site}, which has {width}")
-    expected = _expected(decoder, model_digest, allow_other_model)
+    expected = expected_digest(decoder, model_digest, allow_other_model)
     artefacts.check_model(path, neurons.model_digest, expected, allow_other_model=allow_other_model)
     return neurons
 
 
-def _fitting_width(path: Path | str, site: str, decoder: nn.Module) -> int:
+def _width_of(path: Path | str, site: str, decoder: nn.Module) -> int:
+    """The width of a file's site in this model. Raises ArtefactError where it has none."""
     try:
         return resolve(decoder, site).width
     except ValueError as error:
         raise ArtefactError(f"{path}: {error}") from error
 
 
-def _expected(decoder: nn.Module | None, digest: str | None, allow_other: bool) -> str | None:
+def expected_digest(decoder: nn.Module | None, digest: str | None, allow_other: bool) -> str | None:
+    """The model digest that a file must have; None: any."""
     if digest is None and decoder is not None and not allow_other:
         return artefacts.model_digest(decoder)
     return digest

@@ -32,7 +32,7 @@ from pilotage.episodes.types import Condition
 from pilotage.steering.controls import random_matched_all
 from pilotage.steering.feedback import Setpoint
 from pilotage.steering.interventions import Intervention
-from pilotage.steering.vectors import SteeringVector, load_vector
+from pilotage.steering.maps import AffineMap, Artefact, load_edit
 
 CONTROLS = ("random-matched", "prompt", "action-scale")
 _FIELDS = ("interventions", "random_matched_seed", "prompt_suffix", "action_scale", "feedback")
@@ -187,23 +187,25 @@ def parse_condition(text: str, folder: Path | None) -> Condition:
 def _entry(name: str, folder: Path | None) -> Mapping[str, Any]:
     if name.endswith(".safetensors"):
         path = Path(name).resolve()
-        vector = load_vector(path)
-        return {"interventions": [vector_spec(vector, path, vector.norm)]}
+        found = load_edit(path)
+        whole = 1.0 if isinstance(found, AffineMap) else found.norm
+        return {"interventions": [vector_spec(found, path, whole)]}
     table = load_table(folder)
     if name not in table:
         raise unknown("condition", name, ["baseline", *table], ", or give a .safetensors file")
     return table[name]
 
 
-def vector_spec(vector: SteeringVector, path: Path, coefficient: float) -> dict[str, Any]:
-    """The addition of a vector that lies at an absolute `path`, at the tokens that it was measured
-    at where it says so."""
+def vector_spec(found: Artefact, path: Path, coefficient: float) -> dict[str, Any]:
+    """The addition of a vector, or the map, that lies at an absolute `path`, at the tokens that it
+    was measured at where it says so."""
+    kind, payload = ("affine", "map") if isinstance(found, AffineMap) else ("add", "vector")
     spec: dict[str, Any] = {
-        "kind": "add",
-        "site": vector.site,
+        "kind": kind,
+        "site": found.site,
         "coefficient": coefficient,
-        "vector": {"file": str(path), "digest": vector.digest},
+        payload: {"file": str(path), "digest": found.digest},
     }
-    if "token_groups" in vector.source:
-        spec["selector"] = {"token_groups": vector.source["token_groups"]}
+    if "token_groups" in found.source:
+        spec["selector"] = {"token_groups": found.source["token_groups"]}
     return spec

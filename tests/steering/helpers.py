@@ -75,6 +75,8 @@ def every_kind(d: int = 32) -> list[Intervention]:
         Intervention("ablate", RESID, 1.0, direction=v),
         Intervention("clamp", NEURONS, 4.0, neurons=torch.tensor([3, 5, 9])),
         Intervention("ablate", NEURONS, 0.5, neurons=torch.tensor([3, 5, 9])),
+        Intervention("affine", RESID, 0.7, affine=torch.stack((1 + 2 * unit(d, 2), 5 * v))),
+        Intervention("setpoint", RESID, 1.0, direction=v, bounds=(2.5, 3.0)),
     ]
 
 
@@ -85,11 +87,14 @@ def conditions(model: nn.Module) -> list[list[Intervention]]:
         [],
         [kinds[0]],
         [random_matched(kinds[0], model, 4), kinds[3]],
-        [kinds[1]],
-        [random_matched(kinds[1], model, 4)],
-        [random_matched(kinds[3], model, 4)],
+        [kinds[1], kinds[5]],
+        [random_matched(kinds[1], model, 4), random_matched(kinds[6], model, 4)],
+        [random_matched(kinds[3], model, 4), kinds[6]],
         [kinds[2], kinds[0], kinds[4]],
-        [Intervention("clamp", "layers.0.mlp.down_proj:in", 2.0, neurons=torch.arange(7))],
+        [
+            Intervention("clamp", "layers.0.mlp.down_proj:in", 2.0, neurons=torch.arange(7)),
+            random_matched(kinds[5], model, 4),
+        ],
     ]
 
 

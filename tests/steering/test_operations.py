@@ -128,7 +128,7 @@ def test_norm_preserving_add_keeps_the_norm_and_turns(
     assert torch.allclose(functional.cosine_similarity(out, rest), torch.ones(6), atol=1e-6)
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(7))
 @pytest.mark.parametrize("orthogonal", [False, True])
 def test_matched_control_delivers_the_same_norm_at_every_token(
     number: int, orthogonal: bool
@@ -262,7 +262,7 @@ def test_other_places_change_their_own_tensor(llama: LlamaForCausalLM, place: st
 
 def test_half_precision_model_is_steered_in_its_own_type(llama: LlamaForCausalLM) -> None:
     model = llama.to(torch.bfloat16)
-    tokens = ids(5, 6)
+    tokens = ids(len(every_kind()), 6)
     rows = {row: [what] for row, what in enumerate(every_kind())}
     out = steered_logits(model, tokens, rows)
     assert out.dtype == torch.bfloat16

@@ -13,7 +13,7 @@ from .conftest import make_llama
 from .helpers import RESID, begin, conditions, every_kind, groups, ids, steered_logits, unit
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(7))
 def test_coefficient_zero_and_unsteered_rows_are_bit_identical(
     llama: LlamaForCausalLM, number: int
 ) -> None:
@@ -86,7 +86,9 @@ def test_batch_rows_may_be_any_of_the_steerer_rows(llama: LlamaForCausalLM) -> N
         steerer.set_coefficient(3, 1, 0.0)
         begin(steerer, groups(3, 7) * 0, rows=[3, 7, 1])
         assert torch.equal(llama(tokens[2:5]).logits[0], llama_plain(llama, tokens[2:5])[0])
-    alone = steered_logits(llama, tokens[3:4], {0: [mixed[3][0].with_coefficient(0.3)]})
+    alone = steered_logits(
+        llama, tokens[3:4], {0: [mixed[3][0].with_coefficient(0.3), *mixed[3][1:]]}
+    )
     assert torch.allclose(weaker, alone[0], atol=1e-4)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -218,9 +219,7 @@ def test_specs_round_trip(llama: LlamaForCausalLM, tmp_path: Path) -> None:
         frozenset({"instruction", "image"}), frozenset({"prefill"}), None, env_steps=(0, 9)
     )
     for what in every_kind():
-        chosen = Intervention(
-            what.kind, what.site, what.coefficient, what.direction, what.neurons, selector
-        )
+        chosen = replace(what, selector=selector)
         for one in (chosen, random_matched(chosen, llama, 3, orthogonal=True)):
             spec = json.loads(json.dumps(one.to_spec(tmp_path)))
             read = Intervention.from_spec(spec, tmp_path)
@@ -279,7 +278,12 @@ def test_direction_without_a_file_needs_a_folder() -> None:
     [
         ({"kind": "clamp", "direction": unit(4, 0)}, "needs neurons"),
         ({"kind": "add", "neurons": [1]}, "needs a direction"),
-        ({"kind": "add"}, "either a direction or neurons"),
+        ({"kind": "add"}, "needs a direction and nothing else, got nothing"),
+        ({"kind": "affine", "direction": unit(4, 0)}, "needs an affine map"),
+        ({"kind": "setpoint", "direction": unit(4, 0)}, "setpoint, which needs them"),
+        ({"kind": "setpoint", "direction": unit(4, 0), "bounds": (2, 1)}, "low <= high"),
+        ({"kind": "add", "direction": unit(4, 0), "bounds": (1, 2)}, "bounds are for a setpoint"),
+        ({"kind": "affine", "affine": torch.ones(3, 4)}, r"\[2, d\], got \[3, 4\]"),
         ({"kind": "clamp", "neurons": [1]}, "not at layers.1.resid:out"),
         ({"kind": "clamp", "site": NEURONS, "neurons": [1, 1]}, "distinct"),
         ({"kind": "clamp", "site": NEURONS, "neurons": []}, "non-empty"),

@@ -1,0 +1,175 @@
+"""Every way to find a steering edit for a VLA, by name, and the controls of each.
+
+All are fitted to the same env steps under two wordings. Those of `steering.methods` see paired
+means of the residual stream; the others take what they need of a `Contrast`. All give an edit of
+the residual stream after one block, at the tokens that act, so that they can be played at one
+delivered norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from pilotage.agents.vla.contrasts import Contrast
+from pilotage.episodes.names import unknown
+from pilotage.scripts.cmd_read import PairedSides
+from pilotage.steering.entropic import entropy_vector
+from pilotage.steering.lineas import LineasSettings, lineas, lineas_at_site
+from pilotage.steering.maps import AffineMap, Artefact
+from pilotage.steering.methods import METHODS, shuffled
+from pilotage.steering.snmf import snmf_vector
+from pilotage.steering.transport import gaussian_transport, sorted_transport
+
+N_FEATURES, KEPT = 16, 0.05  # of SNMF: features of 26 of 512 neurons
+LASSO = 0.2  # of sparse LinEAS; the spread of a unit is 1
+N_DEEP = 32  # env steps a side, as in the paper
+DEEP = LineasSettings(steps=60, rate=0.03)
+MAPS = ("ot-gaussian", "ot-sorted", "lineas", "lineas-sparse", "lineas-deep")
+NAMES = (*METHODS, *MAPS, "snmf", "east")
+# With exchanged labels these are fitted to nothing; of the others see `methods.shuffled`.
+SHUFFLABLE = ("mean-difference", "ot-gaussian", "ot-sorted", "lineas", "snmf", "east")
+
+
+def check_method(name: str, mix: int | None = None) -> None:
+    """KeyError for an unknown method, ValueError where exchanged labels are no control of it."""
+    if name not in NAMES:
+        raise unknown("method", name, NAMES)
+    if mix is not None and name not in SHUFFLABLE:
+        raise ValueError(
+            f"--shuffle is no control of {name}: it looks at both signs of a difference, at one "
+            f"side, or at the whole model; it is one of {', '.join(SHUFFLABLE)}"
+        )
+
+
+@dataclass
+class Fitting:
+    """What all methods are fitted to at one layer. mix: a seed by which the labels are exchanged
+    (of EAST: the entropies are), for a control."""
+
+    found: PairedSides
+    layer: int
+    mix: int | None = None
+
+    @property
+    def site(self) -> str:
+        return f"layers.{self.layer}.resid:out"
+
+    @cached_property
+    def contrast(self) -> Contrast:
+        """The steps of the paired sides, for what these do not hold."""
+        f = self.found
+        return Contrast(
+            f.vla.model,
+            f.demos,
+            positive=f.source["positive"],
+            negative=f.source["negative"],
+            n_steps=len(f.sides[self.layer][0]),
+            seed=f.source["seed"],
+        )
+
+    @cached_property
+    def tokens(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positive and negative residuals of every acting token, float32 `[n * k, d]`."""
+        positive, negative = (
+            self.contrast.activations(side, self.site, reduce="all")
+            for side in ("positive", "negative")
+        )
+        return positive, negative
+
+    def fit(self, name: str) -> Artefact:
+        """The vector or the map of a method. Errors as in `check_method`."""
+        check_method(name, self.mix)
+        if name in METHODS:
+            made: Artefact = METHODS[name](*self._mixed(self._means), **self._origin)
+        else:
+            made = _FITS[name](self)
+        return made
+
+    def mean_move(self, artefact: Artefact) -> float:
+        """What coefficient 1 of its intervention moves an acting token by, on average."""
+        if not isinstance(artefact, AffineMap):
+            return 1.0
+        return float(artefact.moved(self.tokens[1].double()).norm(dim=1).mean())
+
+    @property
+    def _means(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.found.sides[self.layer]
+
+    def _mixed(self, sides: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        return sides if self.mix is None else shuffled(*sides, self.mix)
+
+    @property
+    def _origin(self) -> dict[str, Any]:
+        mixed = {} if self.mix is None else {"shuffled_labels": self.mix}
+        source = {**self.found.source, **mixed}
+        return {"site": self.site, "model_digest": self.found.model_digest, "source": source}
+
+    def transport(self, fit: Any, **options: Any) -> Artefact:
+        """A map fitted to single tokens."""
+        return fit(*self._mixed(self.tokens), **self._origin, **options)
+
+    def lineas(self, lasso: float) -> Artefact:
+        settings = LineasSettings(steps=300, lasso=lasso)
+        return lineas_at_site(*self._mixed(self._means), **self._origin, settings=settings)
+
+    def lineas_deep(self) -> Artefact:
+        """One map at this layer, answerable for all layers from here on."""
+        model = self.found.vla.model
+        sites = [f"layers.{i}.resid:out" for i in range(self.layer, model.config.n_layers)]
+        n = min(N_DEEP, len(self.contrast))
+        targets, sources = (
+            {site: self.contrast.activations(side, site)[:n] for site in sites}
+            for side in ("positive", "negative")
+        )
+        forward, mask = self.contrast.inputs("negative", n)
+        origin = self._origin
+        made = lineas(
+            model.decoder,
+            forward,
+            targets,
+            sources,
+            mask,
+            maps_at=[self.site],
+            model_digest=origin["model_digest"],
+            source=origin["source"],
+            settings=DEEP,
+        )
+        return made[self.site]
+
+    def snmf(self) -> Artefact:
+        neurons = f"layers.{self.layer}.mlp.down_proj:in"
+        on, off = (self.contrast.activations(side, neurons) for side in ("positive", "negative"))
+        down = self.found.vla.model.decoder.model.layers[self.layer].mlp.down_proj
+        return snmf_vector(
+            *self._mixed((on, off)),
+            weight=down.weight,
+            n_features=N_FEATURES,
+            kept=KEPT,
+            seed=self.found.source["seed"],
+            **self._origin,
+        )
+
+    def east(self) -> Artefact:
+        """Under the plain wording: entropy is followed, the words play no part in it."""
+        entropies = self.contrast.entropies("negative")
+        if self.mix is not None:
+            generator = torch.Generator().manual_seed(self.mix)
+            entropies = entropies[torch.randperm(len(entropies), generator=generator)]
+        phases = self.contrast.phases
+        return entropy_vector(self._means[1], entropies, strata=phases, **self._origin)
+
+
+_FITS: dict[str, Callable[[Fitting], Artefact]] = {
+    "ot-gaussian": lambda f: f.transport(gaussian_transport),
+    "ot-sorted": lambda f: f.transport(sorted_transport),
+    "lineas": lambda f: f.lineas(0.0),
+    "lineas-sparse": lambda f: f.lineas(LASSO),
+    "lineas-deep": Fitting.lineas_deep,
+    "snmf": Fitting.snmf,
+    "east": Fitting.east,
+}
