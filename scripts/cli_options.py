@@ -12,7 +12,9 @@ Number = TypeVar("Number", int, float)
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Env = Annotated[str, typer.Option("--env", help="World: tabletop, rooms.")]
-AgentName = Annotated[str, typer.Option("--agent", help="nano, expert, random, a folder, openvla:PATH.")]
+AgentName = Annotated[
+    str, typer.Option("--agent", help="nano, expert, random, a folder, openvla:PATH.")
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the run and of the task draw.")]
 Slots = Annotated[int, typer.Option("--slots", min=1, help="Episodes played side by side.")]
 Split = Annotated[str, typer.Option("--split", help="train, val or test.")]

@@ -211,18 +211,18 @@ def _trained(name: str, folder: Path, controls: Sequence[str], play: _Play) -> l
     short, agent = folder.name, load_text_agent(folder)
     entries = [play(agent, short, text=reads)]
     for control in controls:
-        about = {"name": f"{short} {control}", "control_of": short}
+        name = f"{short} {control}"
         if control == INSTRUCTIONS:
             tasks = with_shuffled_instructions(play.tasks, seed=play.seed)
-            entries.append(play(agent, **about, tasks=tasks, text=reads))
+            entries.append(play(agent, name, tasks=tasks, text=reads, control_of=short))
         elif control == NO_CAPTIONS and reads:
-            entries.append(play(agent, **about, text=False))
+            entries.append(play(agent, name, text=False, control_of=short))
         elif control == CAPTIONS and reads:
             scans = {task.scene["scan"] for task in play.tasks}
             with tempfile.TemporaryDirectory() as temporary:
                 root = Path(temporary) / "shuffled"
                 write_shuffled_captions(play.data, scans, root, seed=play.seed)
-                entries.append(play(agent, **about, root=root))
+                entries.append(play(agent, name, root=root, control_of=short))
     return entries
 
 
@@ -263,16 +263,20 @@ def _show_differences(
         if not control.control_of:
             continue
         pairs = [
-            (*(vln_metrics(w, convention, success_radius_m=radius_m)["success"] for w in (a, b)), s)
+            (100 * (_succeeded(a, convention, radius_m) - _succeeded(b, convention, radius_m)), s)
             for a, b, s in zip(of[control.control_of].walks, control.walks, scenes)
             if a is not None and b is not None
         ]
-        gaps = np.array([100 * (a - b) for a, b, _ in pairs])
-        found = paired_bootstrap(gaps, clusters=[s for *_, s in pairs])
+        gaps, clusters = np.array([gap for gap, _ in pairs]), [s for _, s in pairs]
+        found = paired_bootstrap(gaps, clusters=clusters)
         print(
             f"  {control.control_of} - {control.name.removeprefix(control.control_of).strip()}: "
             f"SR {found.estimate:+.1f} points ({found.low:+.1f} to {found.high:+.1f})"
         )
+
+
+def _succeeded(walk: Walk, convention: str, radius_m: float) -> float:
+    return float(vln_metrics(walk, convention, success_radius_m=radius_m)["success"])
 
 
 def _jsonable(row: dict[str, Any]) -> dict[str, Any]:

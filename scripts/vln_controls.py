@@ -58,7 +58,7 @@ def write_shuffled_captions(
         names = list(data.graph(scan).viewpoints)
         other = dict(zip(names, _derangement(names, rng)))
         moved = {name: captions[other[name]] for name in names}
-        things = {
+        things: dict[str, Any] = {
             name: [{thing: {} for thing in s} for s in objects[other[name]]] for name in names
         }
         for kind, content in (("observations_list_summarized", moved), ("objects_list", things)):

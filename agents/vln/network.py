@@ -12,6 +12,7 @@ are a second, direct way to the logits, so that what is easy need not be learned
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +99,7 @@ class TextNavigator(nn.Module):
         if self.training:
             blind = torch.rand(len(words)) < self.config.blind_share
         keys, values = self.attend.prepare(memory)
-        pairs = [block.into.pair(memory) for block in self.places]
+        pairs = [cast(_PlaceBlock, block).into.pair(memory) for block in self.places]
         return {
             "words": words,
             "keys": keys,
