@@ -69,7 +69,12 @@ LAZY = frozenset(
     }
 )
 # Files that run in an environment of their own, beside a peer that cannot share ours.
-PEERS: dict[str, frozenset[str]] = {"scripts/make_mapf_traces.py": frozenset({"pogema"})}
+PEERS: dict[str, frozenset[str]] = {
+    "scripts/make_mapf_traces.py": frozenset({"pogema"}),
+    "scripts/peer_steering.py": frozenset(
+        {"nnsight", "pyvene", "steering_vectors", "transformer_lens"}
+    ),
+}
 PICKLERS = frozenset({"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve"})
 # Distributions whose import name differs, or that bring a second module.
 IMPORT_NAMES = {
