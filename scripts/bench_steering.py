@@ -24,27 +24,12 @@ import torch
 from torch import nn
 
 from pilotage.agents.vla.cache import CACHE_ARGUMENT
+from pilotage.scripts.bench_models import random_llama
 from pilotage.steering import Intervention, Steerer, random_matched
 
 DECODES_PER_STEP = 7  # action tokens
 Forward = Callable[[], Any]
 Timed = tuple[Forward, Steerer | None]
-
-
-def make_model(args: argparse.Namespace) -> nn.Module:
-    """A random causal Llama of the asked size."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        hidden_size=args.width,
-        intermediate_size=args.width * 8 // 3 // 64 * 64 or args.width * 2,
-        num_hidden_layers=args.layers,
-        num_attention_heads=max(1, args.width // 64),
-        num_key_value_heads=max(1, args.width // 64),
-        vocab_size=args.vocabulary,
-    )
-    return LlamaForCausalLM(config).eval().to(args.device)
 
 
 def make_conditions(model: nn.Module, width: int, layer: int) -> dict[str, list[Intervention]]:
@@ -209,7 +194,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model = make_model(args)
+    model = random_llama(
+        width=args.width, layers=args.layers, vocabulary=args.vocabulary, device=args.device
+    )
     bench = Bench(model, args)
     conditions = make_conditions(model, args.width, args.layers // 2)
     report = {
