@@ -11,6 +11,7 @@ from pilotage.agents.vla.actions import ActionCodec
 from pilotage.agents.vla.demos import Demo
 from pilotage.agents.vla.model import VLAModel, Window
 from pilotage.steering.captures import capture
+from pilotage.steering.steerer import Steerer
 from pilotage.steering.tokens import group_id
 
 
@@ -84,3 +85,16 @@ def paired_activations(
                 model(window)
         sides.append({site: seen.activations(site) for site in sites})
     return {site: (sides[0][site], sides[1][site]) for site in sites}
+
+
+def begin_window(steerer: Steerer, groups: torch.Tensor) -> None:
+    """Announce the forward of a training window (token groups int8 `[B, S]`) as a first step."""
+    n = len(groups)
+    steerer.begin(
+        rows=slice(0, n),
+        token_groups=groups,
+        phase="prefill",
+        decode_token=0,
+        env_steps=np.zeros(n, np.int64),
+        live=np.ones(n, bool),
+    )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from pilotage.agents.vla.activations import draw_steps, single_step_window
+from pilotage.agents.vla.activations import begin_window, draw_steps, single_step_window
 from pilotage.agents.vla.demos import Demo
 from pilotage.agents.vla.model import VLAModel
 from pilotage.steering.captures import capture
@@ -68,16 +68,8 @@ def _at(
                 chosen = [demos[i] for i in picks[chunk]]
                 window = single_step_window(model, chosen, steps[chunk], "")
                 groups = model.token_groups(window)
-                n = len(groups)
                 seen.select(_selected(groups, here))
-                steerer.begin(
-                    rows=slice(0, n),
-                    token_groups=groups,
-                    phase="prefill",
-                    decode_token=0,
-                    env_steps=np.zeros(n, np.int64),
-                    live=np.ones(n, bool),
-                )
+                begin_window(steerer, groups)
                 model(window)
             return seen.activations(site)
 

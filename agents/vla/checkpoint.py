@@ -50,38 +50,56 @@ def save_checkpoint(
 
 def load_checkpoint(folder: Path) -> tuple[VLAModel, dict[str, Any]]:
     """The model (float32, eval mode) and its agent.json. CheckpointError says what is wrong."""
-    header_path, weights = folder / "agent.json", folder / "model.safetensors"
-    for path in (header_path, weights):
-        if not path.is_file():
-            raise CheckpointError(
-                f"{path} is missing; an agent folder holds agent.json and model.safetensors"
-            )
+    header = read_header(folder)
     try:
-        header = json.loads(header_path.read_text())
         config = VLAConfig.from_json(header["config"])
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{header_path} is not a valid agent header: {error}") from error
-    if header.get("format") != FORMAT:
         raise CheckpointError(
-            f"{header_path} has format {header.get('format')!r}, this version reads {FORMAT}; "
-            "train it again or use the version of pilotage that wrote it"
-        )
-    found = file_sha256(weights)
-    if found != header["weights_sha256"]:
-        raise CheckpointError(
-            f"{weights} does not match agent.json (SHA-256 {found[:12]}, expected "
-            f"{header['weights_sha256'][:12]}): truncated or changed; copy the folder again"
-        )
-    try:
-        tensors = load_file(weights)
-    except SafetensorError as error:
-        raise CheckpointError(f"{weights} cannot be read: {error}") from error
+            f"{folder / 'agent.json'} is not a valid agent header: {error}"
+        ) from error
+    tensors, weights = read_weights(folder, header), folder / "model.safetensors"
     model = VLAModel(config)
     try:
         model.load_state_dict({k: v.float() for k, v in tensors.items()})
     except RuntimeError as error:
         raise CheckpointError(f"{weights} does not fit its configuration: {error}") from error
     return model.eval().requires_grad_(False), header
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """agent.json of an agent's folder. CheckpointError where a file is missing or of no use."""
+    path = folder / "agent.json"
+    for needed in (path, folder / "model.safetensors"):
+        if not needed.is_file():
+            raise CheckpointError(
+                f"{needed} is missing; an agent folder holds agent.json and model.safetensors"
+            )
+    try:
+        header: dict[str, Any] = json.loads(path.read_text())
+        version, _ = header["format"], header["weights_sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is not a valid agent header: {error}") from error
+    if version != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {version!r}, this version reads {FORMAT}; "
+            "train it again or use the version of pilotage that wrote it"
+        )
+    return header
+
+
+def read_weights(folder: Path, header: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The tensors that a header speaks of. CheckpointError where they are others."""
+    weights, expected = folder / "model.safetensors", str(header["weights_sha256"])
+    found = file_sha256(weights)
+    if found != expected:
+        raise CheckpointError(
+            f"{weights} does not match agent.json (SHA-256 {found[:12]}, expected "
+            f"{expected[:12]}): truncated or changed; copy the folder again"
+        )
+    try:
+        return load_file(weights)
+    except SafetensorError as error:
+        raise CheckpointError(f"{weights} cannot be read: {error}") from error
 
 
 def file_sha256(path: Path) -> str:

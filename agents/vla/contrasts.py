@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
-from pilotage.agents.vla.activations import draw_steps, single_step_window
+from pilotage.agents.vla.activations import begin_window, draw_steps, single_step_window
 from pilotage.agents.vla.demos import Demo
 from pilotage.agents.vla.model import VLAModel, Window
 from pilotage.steering.captures import capture
@@ -92,7 +91,7 @@ class Contrast:
             for row in range(CHUNK):
                 steerer.set_row(row, edits)
             for window in self._windows(side, len(self) if n_steps is None else n_steps):
-                _begin(steerer, self.model.token_groups(window))
+                begin_window(steerer, self.model.token_groups(window))
                 found.append(self._action_logits(window))
         return torch.cat(found)
 
@@ -143,15 +142,3 @@ class Contrast:
         states = self.model(window)["action"][:, 0]
         logits = self.model.decoder.lm_head(states)[..., first : first + c.n_bins]
         return logits[..., : c.n_discrete] if c.n_discrete else logits
-
-
-def _begin(steerer: Steerer, groups: torch.Tensor) -> None:
-    n = len(groups)
-    steerer.begin(
-        rows=slice(0, n),
-        token_groups=groups,
-        phase="prefill",
-        decode_token=0,
-        env_steps=np.zeros(n, np.int64),
-        live=np.ones(n, bool),
-    )

@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 
-from pilotage.agents.vla.checkpoint import CheckpointError, file_sha256
+from pilotage.agents.vla.checkpoint import (
+    FORMAT,
+    CheckpointError,
+    file_sha256,
+    read_header,
+    read_weights,
+)
 from pilotage.episodes.files import write_atomically
 
 from .linear import LinearNavigator
@@ -20,7 +25,6 @@ from .network import NetworkConfig, TextNavigator
 from .policy import TextAgent
 from .words import Lexicon
 
-FORMAT = 1
 AnyNavigator = LinearNavigator | TextNavigator
 
 
@@ -55,37 +59,21 @@ def save_navigator(folder: Path, model: AnyNavigator, *, training: dict[str, Any
 
 def load_navigator(folder: Path) -> tuple[AnyNavigator, dict[str, Any]]:
     """The navigator (float32, eval mode) and its agent.json. CheckpointError says what is wrong."""
-    header_path, weights = folder / "agent.json", folder / "model.safetensors"
-    for path in (header_path, weights):
-        if not path.is_file():
-            raise CheckpointError(
-                f"{path} is missing; a folder that train_vln made holds agent.json and "
-                "model.safetensors"
-            )
+    header = read_header(folder)
     try:
-        header = json.loads(header_path.read_text())
         kind, settings, n_buckets = (header[k] for k in ("kind", "settings", "n_buckets"))
-        expected = header["weights_sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{header_path} is no header of a VLN agent: {error!r}") from error
-    if header.get("format") != FORMAT:
+    except KeyError as error:
         raise CheckpointError(
-            f"{header_path} has format {header.get('format')!r}, this version reads {FORMAT}; "
-            "train it again or use the version of pilotage that wrote it"
-        )
-    if (found := file_sha256(weights)) != expected:
-        raise CheckpointError(
-            f"{weights} does not match agent.json (SHA-256 {found[:12]}, expected "
-            f"{expected[:12]}): truncated or changed; copy the folder again"
-        )
+            f"{folder / 'agent.json'} is no header of a VLN agent: {error!r}"
+        ) from error
+    tensors = read_weights(folder, header)
     try:
-        tensors = load(weights.read_bytes())
         floats = {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}
         lexicon = Lexicon(floats["table.hashes"].numpy(), n_buckets)
         vectors, words = floats["table.vectors"].numpy(), floats["table.weights"].numpy()
         model = make_navigator(kind, WordTable(lexicon, vectors, words), settings)
         model.load_state_dict(floats)
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder} does not fit together: {error}") from error
     return model.eval().requires_grad_(False), header
 

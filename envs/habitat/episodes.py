@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pilotage.envs.habitat.scenes import PREFIX
-from pilotage.envs.r2r.continuous import read_episodes
+from pilotage.envs.r2r.continuous import points_of, read_episodes
 from pilotage.envs.r2r.errors import DataError
 from pilotage.envs.r2r.files import field_of, read_json
 from pilotage.episodes.names import unknown
@@ -107,7 +107,7 @@ def _nav_task(
     info: dict[str, Json] = {"episode_id": str(entry["episode_id"])}
     if family == "pointnav":
         goals = field_of(entry, "goals", list, where)
-        points = _positions([field_of(g, "position", list, where) for g in goals], where)
+        points = points_of([field_of(g, "position", list, where) for g in goals], where)
         words = "go to the goal point"
     else:
         category = field_of(entry, "object_category", str, where)
@@ -116,7 +116,7 @@ def _nav_task(
         name = category.replace("_", " ")
         words = f"find {'an' if name[:1] in 'aeiou' else 'a'} {name}"
     numbers = field_of(entry, "info", dict, where)
-    start = _positions([field_of(entry, "start_position", list, where)], where)[0]
+    start = points_of([field_of(entry, "start_position", list, where)], where)[0]
     heading = _heading(field_of(entry, "start_rotation", list, where), where)
     stem = scene.rpartition("/")[2].partition(".")[0]
     return _task(
@@ -148,7 +148,7 @@ def _object_points(
         places, kind = [field_of(s, "position", list, where) for s in states], "view_points"
     else:
         places, kind = [field_of(goal, "position", list, where) for goal in found], "positions"
-    return _positions(places, where), kind
+    return points_of(places, where), kind
 
 
 def _task(
@@ -190,17 +190,6 @@ def _task(
         reference_path=reference.tolist(),
         info=info,
     )
-
-
-def _positions(values: list[Any], where: str) -> np.ndarray:
-    """Habitat's points in the frame of the project, float64 [n, 3]."""
-    try:
-        points = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        points = np.zeros(0)
-    if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all() or not len(points):
-        raise DataError(f"{where}: expected points [n, 3] in metres, got {str(values)[:80]}")
-    return np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1)
 
 
 def _native(place: np.ndarray) -> list[float]:

@@ -90,7 +90,7 @@ def read_traces(path: Path, episodes: Sequence[ContinuousEpisode]) -> dict[str, 
     traces = {}
     for episode_id, entry in content.items():
         where = f"{path} episode {episode_id}"
-        locations = _points(field_of(entry, "locations", list, where), where)
+        locations = points_of(field_of(entry, "locations", list, where), where)
         actions = np.asarray(field_of(entry, "actions", list, where), np.int64)
         n_forward = int((actions == FORWARD).sum())
         if len(locations) != n_forward + 1 or not np.isin(actions, range(4)).all():
@@ -145,7 +145,7 @@ def _episode(entry: Any, where: str) -> ContinuousEpisode:
     _, q_y, _, q_w = field_of(entry, "start_rotation", list, where)  # habitat: y is up
     words = field_of(entry, "instruction", dict, where)
     info = field_of(entry, "info", dict, where)
-    start = _points([field_of(entry, "start_position", list, where)], where)[0]
+    start = points_of([field_of(entry, "start_position", list, where)], where)[0]
     return ContinuousEpisode(
         str(field_of(entry, "episode_id", (int, str), where)),
         str(field_of(entry, "trajectory_id", (int, str), where)),
@@ -153,14 +153,14 @@ def _episode(entry: Any, where: str) -> ContinuousEpisode:
         field_of(words, "instruction_text", str, where),
         start,
         -2 * math.atan2(q_y, q_w) % (2 * math.pi),
-        _points([field_of(goals[0], "position", list, where)], where)[0],
-        _points(field_of(entry, "reference_path", list, where), where),
+        points_of([field_of(goals[0], "position", list, where)], where)[0],
+        points_of(field_of(entry, "reference_path", list, where), where),
         float(field_of(info, "geodesic_distance", (int, float), where)),
     )
 
 
-def _points(values: Any, where: str) -> np.ndarray:
-    """Points [n, 3] of habitat's frame in ours."""
+def points_of(values: Any, where: str) -> np.ndarray:
+    """Habitat's points [n, 3], y up, in the frame of the project, z up. DataError names `where`."""
     try:
         points = np.asarray(values, np.float64)
     except (TypeError, ValueError):
