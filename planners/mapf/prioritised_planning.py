@@ -36,6 +36,12 @@ class LowLevel(Protocol):
         """From now on plan around this path."""
 
 
+def _journey(problem: Problem, agent: int) -> tuple[np.ndarray, int, int]:
+    """Distances to an agent's goal, its start, and its goal, as the searches ask for them."""
+    field = problem.fields.table[problem.rows[agent]]
+    return field, int(problem.starts[agent]), int(problem.goals[agent])
+
+
 class SpaceTimeLevel:
     """By space-time A* on a table of reservations."""
 
@@ -50,9 +56,7 @@ class SpaceTimeLevel:
 
     def find(self, agent: int) -> np.ndarray | None:
         path, _ = self._search.find(
-            self.problem.fields.table[self.problem.rows[agent]],
-            int(self.problem.starts[agent]),
-            int(self.problem.goals[agent]),
+            *_journey(self.problem, agent),
             deadline=self.problem.deadline,
             reserved=self._reserved.table,
         )
@@ -75,9 +79,7 @@ class SafeIntervalLevel:
 
     def find(self, agent: int) -> np.ndarray | None:
         path, _ = self._search.find(
-            self.problem.fields.table[self.problem.rows[agent]],
-            int(self.problem.starts[agent]),
-            int(self.problem.goals[agent]),
+            *_journey(self.problem, agent),
             deadline=self.problem.deadline,
             safe=self._safe,
         )
