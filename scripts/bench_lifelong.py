@@ -36,8 +36,11 @@ from pilotage.planners.mapf import (
     GridGraph,
     PibtPolicy,
     PibtShield,
+    RhcrPolicy,
+    WindowedPibtPolicy,
     load_follower_lite,
 )
+from pilotage.planners.mapf.guidance import crossing_lanes
 from pilotage.scripts.cli_options import numbers
 
 
@@ -134,6 +137,19 @@ def _pibt(network: Path) -> Maker:
     return lambda instance, seed: PibtPolicy(instance.free, instance.n_agents, seed=seed)
 
 
+def _windowed(
+    make: type[RhcrPolicy] | type[WindowedPibtPolicy], *, lanes: float = 0.0, **options: Any
+) -> Callable[[Path], Maker]:
+    def choose(network: Path) -> Maker:
+        def of_team(instance: MapfInstance, seed: int) -> LifelongPolicy:
+            costs = crossing_lanes(GridGraph(instance.free), penalty=lanes)
+            return make(instance.free, instance.n_agents, seed=seed, costs=costs, **options)
+
+        return of_team
+
+    return choose
+
+
 def _follower(*, shield: bool = False, **options: Any) -> Callable[[Path], Maker]:
     def choose(network: Path) -> Maker:
         loaded = load_follower_lite(network)
@@ -150,6 +166,10 @@ def _follower(*, shield: bool = False, **options: Any) -> Callable[[Path], Maker
 
 POLICIES: dict[str, Callable[[Path], Maker]] = {
     "pibt": _pibt,
+    "rhcr": _windowed(RhcrPolicy),
+    "rhcr-lanes": _windowed(RhcrPolicy, lanes=1.0),
+    "pibt-lns": _windowed(WindowedPibtPolicy),
+    "pibt-lns-lanes": _windowed(WindowedPibtPolicy, lanes=1.0, window=20, work=40_000),
     "follower-lite": _follower(),
     "follower-lite-shield": _follower(shield=True),
     "follower-lite-argmax": _follower(sample=False),

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pilotage.scripts import cli_bench, cli_steer, cli_train
-from pilotage.scripts.cli_options import AgentName, AsJson, Env, Quiet, Seed, Slots
+from pilotage.scripts.cli_options import AgentName, AsJson, Env, Quiet, Seed, Slots, words
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,6 +47,9 @@ def run(
     read_tokens: Annotated[
         bool, typer.Option("--read-tokens", help="Record what its layers are pushed to say.")
     ] = False,
+    monitor: Annotated[
+        bool, typer.Option("--monitor", help="Record what its layers do at every step.")
+    ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -68,6 +71,7 @@ def run(
         device=device,
         narrate=narrate,
         read_tokens=read_tokens,
+        monitor=monitor,
         quiet=quiet,
         as_json=as_json,
     )
@@ -117,7 +121,7 @@ def project(
 @app.command()
 def vector(
     out: Annotated[Path, typer.Option(help="The .safetensors (or llama.cpp .gguf) file to write.")],
-    positive: Annotated[str, typer.Option("--from", help="Words behind the instruction.")],
+    positive: Annotated[str, typer.Option("--from", help="Words behind the instruction.")] = "",
     negative: Annotated[str, typer.Option("--to", help="Words on the other side.")] = "",
     agent: AgentName = "nano",
     env: Env = "tabletop",
@@ -125,7 +129,7 @@ def vector(
         str,
         typer.Option(
             help="mean-difference, pca, pca-centred, reading; maps: ot-gaussian, ot-sorted, "
-            "lineas, lineas-sparse, lineas-deep; snmf, east."
+            "lineas, lineas-sparse, lineas-deep; snmf, east; without words: vista, efficiency."
         ),
     ] = "mean-difference",
     layer: Annotated[int, typer.Option(min=0, help="Residual stream after this block.")] = 1,
@@ -134,11 +138,30 @@ def vector(
     shuffle: Annotated[
         int | None, typer.Option(help="A control: exchange the sides of a random half (seed).")
     ] = None,
+    kl: Annotated[
+        float | None,
+        typer.Option(help="Find the coefficient that moves action tokens so far (nats a token)."),
+    ] = None,
+    norm: Annotated[
+        float | None, typer.Option(help="Find the coefficient of this dose, |dh| / |h|.")
+    ] = None,
+    tasks: Annotated[int, typer.Option(min=1, help="Of efficiency: train tasks.")] = 16,
+    rollouts: Annotated[int, typer.Option(min=2, help="Of efficiency: of each task.")] = 4,
+    temperature: Annotated[
+        float, typer.Option(help="Of efficiency: at which action tokens are drawn.")
+    ] = 1.5,
+    min_pairs: Annotated[
+        int, typer.Option(min=1, help="Of efficiency: tasks with a quick and a slow success.")
+    ] = 6,
+    families: Annotated[
+        str, typer.Option(help="Of efficiency: families of the tasks, comma-separated.")
+    ] = "",
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
     """Make a steering vector from paired instructions and save it as a portable file."""
     from pilotage.scripts.cmd_read import vector as vector_command
+    from pilotage.scripts.rollouts import Rolling
 
     vector_command(
         agent=agent,
@@ -153,6 +176,9 @@ def vector(
         shuffle=shuffle,
         seed=seed,
         quiet=quiet,
+        rolling=Rolling(tasks, rollouts, temperature, min_pairs, tuple(words(families))),
+        kl=kl,
+        norm=norm,
     )
 
 

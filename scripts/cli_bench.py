@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pilotage.scripts.cli_experiment import bench_experiment
 from pilotage.scripts.cli_options import (
     AgentName,
     AsJson,
@@ -23,6 +24,7 @@ from pilotage.scripts.cli_options import (
 )
 
 app = typer.Typer(no_args_is_help=True, help="Standard tables.")
+app.command("experiment")(bench_experiment)
 
 
 @app.command("nav")
@@ -101,6 +103,7 @@ def bench_hold(
     families: Families = "reach",
     concept: Concept = "fast",
     targets: Annotated[str, typer.Option(help="Commanded speeds, m/s.")] = "0.25,0.30,0.35",
+    controllers: Annotated[str, typer.Option(help="Of pid, lqr; comma-separated.")] = "pid",
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/bench-hold"),
     slots: Slots = 16,
     seed: Seed = 0,
@@ -117,6 +120,40 @@ def bench_hold(
         families=words(families),
         concept=concept,
         targets=numbers(targets, "--targets", float),
+        controllers=words(controllers),
+        out=out,
+        slots=slots,
+        seed=seed,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+@app.command("guard")
+def bench_guard(
+    agent: AgentName = "nano",
+    split: Split = "test",
+    episodes: Episodes = 24,
+    families: Families = "reach,lift",
+    conditions: Annotated[
+        str, typer.Option(help="Played without and with `:guarded`; comma-separated.")
+    ] = "fast,fast@2.5,fast@2.5:random-matched-0",
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/bench-guard"),
+    slots: Slots = 16,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Steering that lets go while a probe says that the episode fails, beside steering that does
+    not."""
+    from pilotage.scripts.cmd_bench_guard import guard
+
+    guard(
+        agent=agent,
+        split=split,
+        episodes=episodes,
+        families=words(families),
+        conditions=words(conditions),
         out=out,
         slots=slots,
         seed=seed,
@@ -140,6 +177,13 @@ def bench_methods(
     methods: Annotated[
         str, typer.Option(help="Some of what `pilotage vector --method` knows; all by default.")
     ] = "",
+    equal: Annotated[
+        str, typer.Option(help="What is the same for all: norm, or kl of the action tokens.")
+    ] = "norm",
+    kl: Annotated[
+        float | None,
+        typer.Option(help="Of --equal kl, nats a token; by default the mean difference's."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/bench-methods"),
     slots: Slots = 16,
     seed: Seed = 0,
@@ -148,6 +192,7 @@ def bench_methods(
 ) -> None:
     """Ways to find a steering vector, fitted to the same pairs and played at the same norm."""
     from pilotage.scripts.cmd_bench_methods import methods as methods_command
+    from pilotage.scripts.rollouts import Rolling
 
     methods_command(
         agent=agent,
@@ -164,6 +209,9 @@ def bench_methods(
         seed=seed,
         quiet=quiet,
         as_json=as_json,
+        equal=equal,
+        kl=kl,
+        rolling=Rolling(families=tuple(words(families))),
     )
 
 
@@ -255,7 +303,8 @@ def bench_mapf(
     maps: Annotated[str, typer.Option(help="Names, comma-separated; empty: all.")] = "",
     agents: Annotated[str, typer.Option(help="Team sizes, comma-separated.")] = "50,100,200",
     solvers: Annotated[
-        str, typer.Option(help="Of prioritised, cbs, eecbs, pibt, lacam, lacam_star, tswap.")
+        str,
+        typer.Option(help="Of prioritised, cbs, eecbs, pibt, lacam, lacam_star, lns2, tswap."),
     ] = "prioritised,pibt,lacam,lacam_star",
     scenarios: Annotated[int, typer.Option(min=0, help="Instances of each; 0: all.")] = 5,
     time_limit_s: Annotated[float, typer.Option(help="For each instance, seconds.")] = 5.0,

@@ -19,6 +19,7 @@ from pilotage.scripts.tabulate import write_rows
 
 SETTLE_STEPS = 3  # env steps before the speed counts as held
 WITHIN = 0.10  # relative error that counts as held
+CONTROLLERS = {"pid": "hold", "lqr": "lqr"}  # by the word for them in a condition
 
 
 def hold(
@@ -29,6 +30,7 @@ def hold(
     families: Sequence[str],
     concept: str,
     targets: Sequence[float],
+    controllers: Sequence[str],
     out: Path,
     slots: int,
     seed: int,
@@ -40,9 +42,11 @@ def hold(
     if concept not in known:
         raise unknown("concept", concept, known)
     names = ["baseline", concept]
+    words = [law_word(controller) for controller in controllers]
     for target in targets:
-        held = f"{concept}:hold-{target:g}"
-        names += [held, f"{held}:random-matched-0", f"{held}:action-scale"]
+        for word in words:
+            held = f"{concept}:{word}-{target:g}"
+            names += [held, f"{held}:random-matched-0", f"{held}:action-scale"]
     tasks = make_tasks("tabletop", split, episodes, seed=seed, families=families, manners="none")
     records, _ = play(
         env="tabletop",
@@ -59,6 +63,13 @@ def hold(
     title = f"tabletop {split}, {episodes} paired episodes, families {', '.join(families) or 'all'}"
     write_rows(rows, out, "hold", title, as_json=as_json)
     return rows
+
+
+def law_word(controller: str) -> str:
+    """What a condition calls a controller. KeyError lists those that there are."""
+    if controller not in CONTROLLERS:
+        raise unknown("controller", controller, CONTROLLERS)
+    return CONTROLLERS[controller]
 
 
 def step_speeds(record: EpisodeRecord) -> np.ndarray:
@@ -85,9 +96,10 @@ def table(
     base = float(np.mean(solved)) if solved else float("nan")
     rows = []
     for name in names:
-        target = next((t for t in targets if name.split(":")[1:2] == [f"hold-{t:g}"]), None)
+        word = name.split(":")[1] if ":" in name else ""
+        held = {f"{law}-{t:g}": t for t in targets for law in CONTROLLERS.values()}
         errors = sum(r.condition == name and r.end.is_error for r in records)
-        row = _row(name, [r for r in whole if r.condition == name], target, base)
+        row = _row(name, [r for r in whole if r.condition == name], held.get(word), base)
         rows.append({**row, "n_errors": errors})
     return rows
 

@@ -34,6 +34,7 @@ from pilotage.planners.mapf import (
     eecbs,
     lacam,
     lacam_star,
+    lns2,
     pibt,
     prioritised,
     relabelled,
@@ -50,9 +51,10 @@ SOLVERS: dict[str, Solver] = {
     "pibt": pibt,
     "lacam": lacam,
     "lacam_star": lacam_star,
+    "lns2": lns2,
     "tswap": tswap,
 }
-SEEDED = {"prioritised", "pibt", "lacam", "lacam_star"}
+SEEDED = {"prioritised", "pibt", "lacam", "lacam_star", "lns2"}
 UNLABELLED = {"tswap"}  # any agent may take any goal: other bounds, and smaller ones
 COSTS = ("sum_of_costs", "/bound", "sum_of_loss", "makespan", "span/bound", "optimal", "first_s")
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pilotage.agents.vla.rollouts import Rollouts
 from pilotage.scripts.opening import load_readable, load_vla
+from pilotage.scripts.rollouts import Rolling, play_rollouts
 
 CONCEPTS = {
     "slow": ["slowly", "slow", "leisurely"],
@@ -104,9 +107,13 @@ def vector(
     shuffle: int | None,
     seed: int,
     quiet: bool,
+    rolling: Rolling | None = None,
+    kl: float | None = None,
+    norm: float | None = None,
 ) -> None:
     """See `pilotage vector --help`."""
-    from pilotage.scripts.vector_methods import MAPS, Fitting, check_method
+    from pilotage.scripts.doses import calibrated
+    from pilotage.scripts.vector_methods import MAPS, WORDLESS, Fitting, check_method
     from pilotage.steering.gguf_files import export_gguf
     from pilotage.steering.maps import AffineMap, save_map
     from pilotage.steering.vectors import save_vector
@@ -114,6 +121,12 @@ def vector(
     check_method(method, shuffle)
     if out.suffix == ".gguf" and method in MAPS:
         raise ValueError(f"{out}: {method} gives a map, not a vector; write a .safetensors file")
+    if not positive and method not in WORDLESS:
+        raise ValueError(f"--method {method} needs --from, the words behind the instruction")
+    if kl is not None and norm is not None:
+        raise ValueError("--kl and --norm are two doses; give one of them")
+    if out.suffix == ".gguf" and not (kl is None and norm is None):
+        raise ValueError(f"{out} has no place for a calibration; write a .safetensors file")
     _check_can_write(out, layer)
     found = paired_sides(
         agent=agent,
@@ -126,14 +139,22 @@ def vector(
         seed=seed,
         quiet=quiet,
     )
-    made = Fitting(found, layer, mix=shuffle).fit(method)
+    found.rolling = rolling or found.rolling
+    fitting = Fitting(found, layer, mix=shuffle)
+    made = fitting.fit(method)
+    told = ""
+    if kl is not None or norm is not None:
+        made = calibrated(fitting, made, "norm" if kl is None else "kl", kl or norm or 0.0)
+        told = ", {measure} {reached:.3g} at coefficient {coefficient:.4g} ({how})".format(
+            **made.calibration
+        )
     if isinstance(made, AffineMap):
         save_map(made, out)
     elif out.suffix == ".gguf":
         export_gguf([made], out, model_hint="llama")
     else:
         save_vector(made, out)
-    print(f"{out}: {made.site}, {method}, norm {made.norm:.4f}, {pairs} pairs")
+    print(f"{out}: {made.site}, {method}, norm {made.norm:.4f}, {pairs} pairs{told}")
 
 
 def _check_can_write(out: Path, layer: int) -> None:
@@ -156,6 +177,22 @@ class PairedSides:
     source: dict[str, Any]
     vla: Any
     demos: list[Any]
+    rolling: Rolling = field(default_factory=Rolling)
+    rollouts: Rollouts | None = None  # played when a method asks for them
+    quiet: bool = True
+
+    def rolled_out(self, site: str) -> Rollouts:
+        """Rollouts of train tasks with the activations at a site; played once."""
+        if self.rollouts is None or site not in self.rollouts.activations:
+            self.rollouts = play_rollouts(
+                self.vla,
+                self.source["env"],
+                self.rolling,
+                sites=[f"layers.{layer}.resid:out" for layer in self.sides],
+                seed=self.source["seed"],
+                quiet=self.quiet,
+            )
+        return self.rollouts
 
     def fit(self, method: Any, layer: int, sides: tuple[Any, Any] | None = None) -> Any:
         """The steering vector of a method at a layer."""
@@ -186,9 +223,11 @@ def paired_sides(
     pairs: int = 512,
     seed: int = 0,
     quiet: bool = True,
+    families: Sequence[str] = (),
 ) -> PairedSides:
     """By layer, the residual under the instruction with `positive` behind it and with `negative`,
-    at the tokens that lead to actions, on plain train tasks that the expert plays."""
+    at the tokens that lead to actions, on plain train tasks (of `families`, or all) that the expert
+    plays."""
     from pilotage.agents.vla.activations import paired_activations
     from pilotage.steering.artefacts import model_digest
 
@@ -196,7 +235,7 @@ def paired_sides(
     for text in (positive, negative):
         if text:
             vla.model.tokenizer.encode(text)  # unknown words are refused before anything is played
-    demos = expert_demos(vla, env, episodes, seed=seed, quiet=quiet)
+    demos = expert_demos(vla, env, episodes, seed=seed, quiet=quiet, families=families)
     sites = {layer: f"layers.{layer}.resid:out" for layer in layers}
     found = paired_activations(
         vla.model,
@@ -217,20 +256,24 @@ def paired_sides(
         "episodes": episodes,
         "seed": seed,
         "split": "train",
+        **({"families": list(families)} if families else {}),
     }
     sides = {layer: found[site] for layer, site in sites.items()}
-    return PairedSides(sides, digest, source, vla, demos)
+    return PairedSides(sides, digest, source, vla, demos, quiet=quiet)
 
 
-def expert_demos(vla: Any, env: str, episodes: int, *, seed: int, quiet: bool) -> list[Any]:
-    """Plain train tasks played by the expert, as demos that `vla` can look at."""
+def expert_demos(
+    vla: Any, env: str, episodes: int, *, seed: int, quiet: bool, families: Sequence[str] = ()
+) -> list[Any]:
+    """Plain train tasks (of `families`, or all) played by the expert, as demos that `vla` can look
+    at."""
     from pilotage.agents.vla.demos import Driver, collect
     from pilotage.scripts.opening import make_tasks, progress_bar
     from pilotage.scripts.worlds import training_world
 
     world = training_world(env)
     options: dict[str, Any] = {"manners": "none"} if env == "tabletop" else {}
-    tasks = make_tasks(env, "train", episodes, seed=seed + 77, **options)
+    tasks = make_tasks(env, "train", episodes, seed=seed + 77, families=families, **options)
     envs = world.make_envs(8)
     bar, move = progress_bar(episodes, "episodes", quiet=quiet)
     try:

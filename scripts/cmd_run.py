@@ -31,18 +31,25 @@ def play(
     device: str = "cpu",
     narrate: bool = False,
     read_tokens: bool = False,
+    monitor: bool = False,
+    record_sites: Sequence[str] = (),
     quiet: bool = False,
     world_options: dict[str, Any] | None = None,
 ) -> tuple[list[EpisodeRecord], RunFolder]:
     """Play or resume a run in `out`; the records come without frames (those are on disk).
 
     condition_names: as on the command line. conditions: made by the caller, behind those.
+    record_sites: states at these sites go into the records (`VLAAgent.record_sites`).
     """
     envs = open_world(env, n_slots, for_agent=agent, **(world_options or {}))
     try:
         policy = load_agent(agent, env, envs, device=device, narrate=narrate)
         if read_tokens:
-            _ask_to_read(policy)
+            _ask_to(policy, "read_tokens", "--read-tokens")
+        if monitor:
+            _ask_to(policy, "monitor", "--monitor")
+        if record_sites:
+            _ask_to(policy, "record_sites", "record_sites", tuple(record_sites))
         folder = getattr(policy, "folder", None)
         conditions = [*(parse_condition(name, folder) for name in condition_names), *conditions]
         _check_distinct(conditions)
@@ -76,12 +83,13 @@ def play(
         envs.close()
 
 
-def _ask_to_read(policy: Any) -> None:
-    if not hasattr(policy, "read_tokens"):
+def _ask_to(policy: Any, what: str, option: str, value: Any = True) -> None:
+    """Have an agent record what its layers do; ValueError for one that has none to read."""
+    if not hasattr(policy, what):
         raise ValueError(
-            f"{policy.agent_id!r} has no layers to read; leave --read-tokens out, or choose a VLA"
+            f"{policy.agent_id!r} has no layers to read; leave {option} out, or choose a VLA"
         )
-    policy.read_tokens = True
+    setattr(policy, what, value)
 
 
 def _frames(text: str) -> Frames:
@@ -112,6 +120,7 @@ def run(
     device: str,
     narrate: bool,
     read_tokens: bool,
+    monitor: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -132,6 +141,7 @@ def run(
         device=device,
         narrate=narrate,
         read_tokens=read_tokens,
+        monitor=monitor,
         quiet=quiet,
     )
     rows = show(records, out=out, quiet=quiet and not as_json, as_json=as_json)

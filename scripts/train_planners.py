@@ -25,6 +25,7 @@ from pilotage.planners.cscg.training import train_cscg
 from pilotage.planners.tdb.checkpoint import save_net as save_tdb
 from pilotage.scripts.bench_mlmu import distinct, draw_mazes
 from pilotage.scripts.bench_tdb import draw_walk, map_row, row_of
+from pilotage.scripts.clamping import path_net_clamps
 from pilotage.scripts.trainings import TrainingLog, claim, command_of, read_flags
 
 
@@ -60,6 +61,8 @@ class Alpine:
     iterations: int = 10_000
     layers: int = 1
     heads: int = 1
+    clamp: str = ""  # what is held while it learns, and until when (`steering/clamp_specs.py`)
+    release: str = ""
     seed: int = 0
     threads: int = 1
     device: str = "cpu"
@@ -172,6 +175,7 @@ def run_alpine(o: Alpine) -> Path:
         every=o.every,
         tell=lambda step, loss, _: run.log.rounded({"iteration": step, "loss": loss}),
         state=run.state,
+        clamp=path_net_clamps(o.clamp, o.release),
     )
     pairs, degrees = list(data.test), degree(data)
     told: dict[str, Any] = {"pairs": len(pairs)}

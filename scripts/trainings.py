@@ -66,9 +66,10 @@ def claim(out: Path, options: Any) -> None:
         write_atomically(path, json.dumps(ours, indent=1).encode())
         return
     theirs = json.loads(path.read_text())
-    other = [k for k in ours if ours[k] != theirs.get(k) and k not in MACHINES_OWN]
+    theirs = asdict(type(options)()) | theirs  # an option that is newer than the folder
+    other = [k for k in ours if ours[k] != theirs[k] and k not in MACHINES_OWN]
     if other:
-        told = ", ".join(f"{k} {theirs.get(k)!r} (now {ours[k]!r})" for k in other)
+        told = ", ".join(f"{k} {theirs[k]!r} (now {ours[k]!r})" for k in other)
         raise ValueError(f"{out} holds a training with other options: {told}; give another --out")
 
 

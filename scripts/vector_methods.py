@@ -9,34 +9,42 @@ delivered norm.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 
+from pilotage.agents.vla.conditions import edit_kind
 from pilotage.agents.vla.contrasts import Contrast
 from pilotage.episodes.names import unknown
 from pilotage.scripts.cmd_read import PairedSides
-from pilotage.steering.entropic import entropy_vector
+from pilotage.steering.calibration import calibrate
+from pilotage.steering.entropic import efficiency_pairs, efficiency_vector, entropy_vector
 from pilotage.steering.lineas import LineasSettings, lineas, lineas_at_site
 from pilotage.steering.maps import AffineMap, Artefact
 from pilotage.steering.methods import METHODS, shuffled
+from pilotage.steering.operations import turn
 from pilotage.steering.snmf import snmf_vector
 from pilotage.steering.transport import gaussian_transport, sorted_transport
+from pilotage.steering.vista import visual_vector
 
 N_FEATURES, KEPT = 16, 0.05  # of SNMF: features of 26 of 512 neurons
 LASSO = 0.2  # of sparse LinEAS; the spread of a unit is 1
 N_DEEP = 32  # env steps a side, as in the paper
 DEEP = LineasSettings(steps=60, rate=0.03)
+ABSENCE = "hidden"  # of VISTA: its release leaves the image tokens out of the prompt
 MAPS = ("ot-gaussian", "ot-sorted", "lineas", "lineas-sparse", "lineas-deep")
-NAMES = (*METHODS, *MAPS, "snmf", "east")
+WORDLESS = ("vista", "efficiency")  # what is behind the instruction plays no part
+NAMES = (*METHODS, *MAPS, "snmf", "east", *WORDLESS)
 # With exchanged labels these are fitted to nothing; of the others see `methods.shuffled`.
-SHUFFLABLE = ("mean-difference", "ot-gaussian", "ot-sorted", "lineas", "snmf", "east")
+SHUFFLABLE = ("mean-difference", "ot-gaussian", "ot-sorted", "lineas", "snmf", "east", *WORDLESS)
 
 
 def check_method(name: str, mix: int | None = None) -> None:
     """KeyError for an unknown method, ValueError where exchanged labels are no control of it."""
+    if name == "experts":
+        raise ValueError("experts are routed to, not added: use `pilotage steer experts`")
     if name not in NAMES:
         raise unknown("method", name, NAMES)
     if mix is not None and name not in SHUFFLABLE:
@@ -90,11 +98,22 @@ class Fitting:
             made = _FITS[name](self)
         return made
 
-    def mean_move(self, artefact: Artefact) -> float:
-        """What coefficient 1 of its intervention moves an acting token by, on average."""
-        if not isinstance(artefact, AffineMap):
-            return 1.0
-        return float(artefact.moved(self.tokens[1].double()).norm(dim=1).mean())
+    def coefficient(self, artefact: Artefact, norm: float) -> float:
+        """With which its intervention moves an acting token by `norm`, on average."""
+        h = self.tokens[1].double()
+        if isinstance(artefact, AffineMap):
+            return norm / float(artefact.moved(h).norm(dim=1).mean())
+        if edit_kind(artefact) == "add":
+            return norm
+        v = artefact.direction.double()
+
+        def moved(c: float) -> float:
+            change = turn(h[None], torch.tensor(c, dtype=h.dtype), v)
+            return float(change.norm(dim=-1).mean())
+
+        first = norm / float(h.norm(dim=1).mean())
+        found = calibrate(moved, norm, first=first, limit=1e3 * first, tolerance=1e-4)
+        return found.named("norm", edit_kind(artefact)).check().coefficient
 
     @property
     def _means(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -154,6 +173,33 @@ class Fitting:
             **self._origin,
         )
 
+    def vista(self) -> Artefact:
+        """What the pictures add to the last token of the prompt."""
+        sides = self.contrast.visual(self.site, ABSENCE)
+        origin = self._origin
+        origin["source"] = {**_wordless(origin["source"]), "absence": ABSENCE}
+        return visual_vector(*self._mixed(sides), **origin)
+
+    def efficiency(self) -> Artefact:
+        """The quickest less the slowest success of a start, over sampled rollouts."""
+        rollouts, rolling = self.found.rolled_out(self.site), self.found.rolling
+        origin = self._origin
+        origin["source"] = {**_wordless(origin["source"]), "rolling": asdict(rolling)}
+        states = rollouts.activations[self.site]
+        pairs = efficiency_pairs(rollouts.tasks, rollouts.steps, rollouts.successes)
+        if self.mix is not None and len(pairs) > 1:
+            ends = [list(side) for side in zip(*pairs, strict=True)]
+            states = states.clone()
+            states[ends[0]], states[ends[1]] = self._mixed((states[ends[0]], states[ends[1]]))
+        return efficiency_vector(
+            states,
+            rollouts.tasks,
+            rollouts.steps,
+            rollouts.successes,
+            min_pairs=rolling.min_pairs,
+            **origin,
+        )
+
     def east(self) -> Artefact:
         """Under the plain wording: entropy is followed, the words play no part in it."""
         entropies = self.contrast.entropies("negative")
@@ -172,4 +218,11 @@ _FITS: dict[str, Callable[[Fitting], Artefact]] = {
     "lineas-deep": Fitting.lineas_deep,
     "snmf": Fitting.snmf,
     "east": Fitting.east,
+    "vista": Fitting.vista,
+    "efficiency": Fitting.efficiency,
 }
+
+
+def _wordless(source: dict[str, Any]) -> dict[str, Any]:
+    """Where the activations come from, without the words that play no part."""
+    return {name: value for name, value in source.items() if name != "positive"}

@@ -40,12 +40,12 @@ class TrainingWorld:
     clause_of: ClauseOf | None = None  # likewise
     patience: int | None = None  # of policy-driven episodes, see `Driver`
 
-    def evaluate(self, agent: Agent, envs: Any, n: int) -> dict[str, float]:
-        """Success rate per family, and overall, on `n` val tasks."""
+    def evaluate(self, agent: Agent, envs: Any, tasks: list[Task]) -> dict[str, float]:
+        """Success rate per family, and overall."""
         from pilotage.episodes.loop import run_episodes
 
         records = run_episodes(
-            envs, agent, self.val_tasks(n), [BASELINE], frames="none", on_error="raise"
+            envs, agent, tasks, [BASELINE], frames="none", on_error="raise"
         )
         rates = {"all": float(np.mean([r.success for r in records]))}
         for family in sorted({r.task.family for r in records}):

@@ -4,11 +4,13 @@ Knows `torch.nn.Module`; knows neither agents nor worlds.
 """
 
 from pilotage.steering.artefacts import ArtefactError, model_digest
+from pilotage.steering.calibration import Calibration, CalibrationWarning, calibrate
 from pilotage.steering.captures import Capture, capture
 from pilotage.steering.clusters import Clusters, cluster_neurons, random_neurons
 from pilotage.steering.controls import random_matched, random_matched_all
 from pilotage.steering.families import ModelMap, describe_model
 from pilotage.steering.interventions import Intervention, Selector
+from pilotage.steering.logit_mix import LogitMix, LogitMixer
 from pilotage.steering.projection import (
     Hit,
     Projection,
@@ -46,10 +48,14 @@ from pilotage.steering.vectors import (
 
 __all__ = [
     "ArtefactError",
+    "Calibration",
+    "CalibrationWarning",
     "Capture",
     "Clusters",
     "Hit",
     "Intervention",
+    "LogitMix",
+    "LogitMixer",
     "ModelMap",
     "NeuronProbe",
     "NeuronSet",
@@ -63,6 +69,7 @@ __all__ = [
     "Steerer",
     "SteeringVector",
     "action_share",
+    "calibrate",
     "capture",
     "check_receipt",
     "cluster_neurons",

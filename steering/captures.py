@@ -17,23 +17,31 @@ REDUCTIONS = ("all", "mean", "last")
 
 
 def hook_site(
-    handles: HookHandles, site: ResolvedSite, see: Callable[[torch.Tensor], torch.Tensor | None]
+    handles: HookHandles,
+    site: ResolvedSite,
+    see: Callable[[torch.Tensor], torch.Tensor | None],
+    *,
+    replaces: bool = False,
 ) -> None:
     """Call `see(value)` with the vectors `[R, S, d]` at a site in every forward; what it returns is
-    added to them, None adds nothing. Where the value is a sum, the branch takes the change."""
+    added to them, or takes their place with `replaces`; None leaves them. Where the value is a sum,
+    the branch takes the change."""
     stream: list[torch.Tensor] = []
 
     def remember(module: nn.Module, args: tuple[Any, ...]) -> None:
         stream[:] = [args[0]]
 
     def before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        change = see(args[0])
-        return None if change is None else (args[0] + change, *args[1:])
+        seen = see(args[0])
+        return None if seen is None else (seen if replaces else args[0] + seen, *args[1:])
 
     def after(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor | None:
-        value = stream.pop() + output if stream else output
-        change = see(value)
-        return None if change is None else output + change
+        is_sum = bool(stream)
+        value = stream.pop() + output if is_sum else output
+        seen = see(value)
+        if seen is None or (replaces and not is_sum):
+            return seen
+        return output + (seen - value if replaces else seen)
 
     if site.adds_stream and site.stream is not None:
         handles.before(site.stream, remember)

@@ -29,6 +29,13 @@ def check_fits(decoder: nn.Module, device: torch.device, intervention: Intervent
                 f"{part.kind} at {part.site}: the direction has {len(part.direction)} numbers, "
                 f"the site {site.width}; was it made for another model?"
             )
+        if part.gate is not None:
+            read = resolve(decoder, part.gate.reads).width
+            if part.gate.width != read:
+                raise ValueError(
+                    f"{part.kind} at {part.site}: the gate reads {part.gate.width} numbers, "
+                    f"{part.gate.reads} has {read}; was it made for another model?"
+                )
         if part.affine is not None and part.affine.shape[1] != site.width:
             raise ValueError(
                 f"{part.kind} at {part.site}: the map is of {part.affine.shape[1]} units, the site "

@@ -11,6 +11,7 @@ activations `[n, d]` and the same after the edit:
 - massive dimensions (arXiv:2508.03616): the coordinates that dominate norms, and what share of the
   edit's energy lies in them
 - row and null space (arXiv:2311.17030): what share of a direction the next linear map can read
+  (`steering.illusion` also patches along its parts)
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class Diagnosis:
     outside, outside_before: share of tokens beyond the natural range along that direction, after
     and before the edit. long: share of tokens longer than the natural range allows. scale: the
     scalar s for which s h is nearest to the edited h; shrinkage: the share of the edit that s h
-    explains. n_massive: massive dimensions; massive: the share of the edit's energy in them.
+    explains. n_massive: massive dimensions; massive: the share of the edit's energy in them;
+    size_rest: `size` in the other dimensions alone. ratio: max |h_i| / median |h_i| of a natural
+    token, mean (arXiv:2508.03616, section 2).
     """
 
     n: int
@@ -50,6 +53,8 @@ class Diagnosis:
     shrinkage: float
     n_massive: int
     massive: float
+    size_rest: float
+    ratio: float
 
     def flags(self) -> list[str]:
         """What a reader should know before believing the effect; empty if nothing."""
@@ -98,7 +103,7 @@ def diagnose(natural: torch.Tensor, edited: torch.Tensor) -> Diagnosis:
     massive = massive_dimensions(h)
     return Diagnosis(
         n=len(h),
-        size=float((change.norm(dim=1) / lengths.clamp_min(1e-12)).mean()),
+        size=_size(change, h),
         shift=float((along_after - along).mean() / along.std().clamp_min(1e-12)),
         outside=_beyond(along_after, bounds),
         outside_before=_beyond(along, bounds),
@@ -107,13 +112,44 @@ def diagnose(natural: torch.Tensor, edited: torch.Tensor) -> Diagnosis:
         shrinkage=1.0 - float((after - scale * h).square().sum()) / energy,
         n_massive=len(massive),
         massive=float(change[:, massive].square().sum()) / energy,
+        size_rest=_size(_masked(change, massive), _masked(h, massive)),
+        ratio=massive_ratio(h),
     )
+
+
+def _size(change: torch.Tensor, h: torch.Tensor) -> float:
+    return float((change.norm(dim=1) / h.norm(dim=1).clamp_min(1e-12)).mean())
 
 
 def massive_dimensions(activations: torch.Tensor, ratio: float = MASSIVE) -> list[int]:
     """Dimensions of `[n, d]` whose mean |h_i| is more than `ratio` times the median of all |h|."""
     sizes = activations.double().abs()
     return torch.nonzero(sizes.mean(0) > ratio * sizes.median()).flatten().tolist()
+
+
+def massive_ratio(activations: torch.Tensor) -> float:
+    """max |h_i| / median |h_i| of each token of `[n, d]`, mean over tokens: how far a few
+    dimensions stand out at this site. A model that was fine-tuned is compared with itself before.
+    """
+    sizes = activations.double().abs()
+    return float((sizes.amax(1) / sizes.median(1).values.clamp_min(1e-12)).mean())
+
+
+def without(values: torch.Tensor, dimensions: Sequence[int]) -> torch.Tensor:
+    """Directions or activations `[..., d]` with some dimensions (the massive ones) set to zero:
+    before vectors are fitted, or in a finished one. ValueError where nothing is left of them."""
+    masked = _masked(values, dimensions)
+    if values.any() and not masked.any():
+        raise ValueError(
+            f"all of it is in the dimensions {list(dimensions)}; without them nothing is left"
+        )
+    return masked
+
+
+def _masked(values: torch.Tensor, dimensions: Sequence[int]) -> torch.Tensor:
+    masked = values.clone()
+    masked[..., list(dimensions)] = 0
+    return masked
 
 
 def neurons_outside(natural: torch.Tensor, neurons: Sequence[int], value: float) -> float:
@@ -125,19 +161,29 @@ def neurons_outside(natural: torch.Tensor, neurons: Sequence[int], value: float)
     return float(((value < low) | (value > high)).double().mean())
 
 
-def read_share(direction: torch.Tensor, weight: torch.Tensor) -> float:
-    """The share of a direction's energy that a linear map `weight [out, in]` can read: |v_row|^2 of
-    v = v_row + v_null, v unit `[in]`. What lies in the null space changes nothing downstream,
-    however well it separates two classes (arXiv:2311.17030, section 3)."""
-    matrix = weight.double()
+def row_and_null(
+    direction: torch.Tensor, weight: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """v_row and v_null float64 `[in]` of a direction `[in]`, made unit first, for a map
+    `[out, in]`. ValueError where they do not fit."""
+    matrix = weight.detach().double()
     if direction.shape != (matrix.shape[1],):
         raise ValueError(
             f"the direction {list(direction.shape)} does not fit a map {list(matrix.shape)}"
         )
     _, values, rows = torch.linalg.svd(matrix, full_matrices=False)
     kept = rows[values > values[0] * max(matrix.shape) * torch.finfo(torch.float64).eps]
-    unit = direction.double() / direction.double().norm()
-    return float((kept @ unit).square().sum())
+    unit = direction.to(matrix) / direction.to(matrix).norm()
+    row = kept.T @ (kept @ unit)
+    return row, unit - row
+
+
+def read_share(direction: torch.Tensor, weight: torch.Tensor) -> float:
+    """The share of a direction's energy that a linear map `weight [out, in]` can read: |v_row|^2 of
+    v = v_row + v_null, v unit `[in]`. What lies in the null space changes nothing downstream,
+    however well it separates two classes (arXiv:2311.17030, section 3)."""
+    row, _ = row_and_null(direction, weight)
+    return float(row.square().sum())
 
 
 def _natural(values: torch.Tensor) -> tuple[float, float]:

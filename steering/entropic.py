@@ -69,39 +69,64 @@ def efficiency_vector(
     successes: Sequence[bool],
     *,
     site: str,
+    min_pairs: int = 1,
     model_digest: str = "",
     source: Mapping[str, Any] | None = None,
 ) -> SteeringVector:
     """Mean over tasks of (activation of the shortest success - of the longest).
 
-    activations: `[n, d]`, one an episode. Tasks with fewer than two successes of different length
-    say nothing and are left out; a task is one start, so that length is not the scene's doing.
-    Raises ValueError where no task is left.
+    activations: `[n, d]`, one an episode. A task is one start, so that length is not the scene's
+    doing. Raises ValueError where fewer than `min_pairs` tasks make a pair, saying why.
     """
     if not len(activations) == len(tasks) == len(steps) == len(successes):
         raise ValueError(
             f"there are {len(activations)} activations, {len(tasks)} tasks, {len(steps)} lengths, "
             f"{len(successes)} outcomes; each episode has one of each"
         )
-    done: dict[Any, list[int]] = {}
-    for i, task in enumerate(tasks):
-        if successes[i]:
-            done.setdefault(task, []).append(i)
-    pairs = [
-        (min(episodes, key=steps.__getitem__), max(episodes, key=steps.__getitem__))
-        for episodes in done.values()
-        if len({steps[i] for i in episodes}) > 1
-    ]
-    if not pairs:
-        raise ValueError(
-            f"at {site}: no task has two successes of different length; play each task more often"
-        )
+    pairs = efficiency_pairs(tasks, steps, successes)
+    if len(pairs) < max(min_pairs, 1):
+        raise ValueError(f"at {site}: {_why_unpaired(tasks, successes, len(pairs), min_pairs)}")
     short, long = (activations[list(side)] for side in zip(*pairs, strict=True))
     saved = sum(steps[b] - steps[a] for a, b in pairs) / len(pairs)
     origin = {"mean_steps_saved": saved, **(source or {})}
     made = mean_difference(short, long, site=site, model_digest=model_digest, source=origin)
     method = "efficiency_vector arXiv:2506.15647"
     return SteeringVector(site, made.direction, made.norm, model_digest, method, made.source)
+
+
+def efficiency_pairs(
+    tasks: Sequence[Any], steps: Sequence[int], successes: Sequence[bool]
+) -> list[tuple[int, int]]:
+    """For every task the indices of its shortest and its longest success, the first of equal ones.
+
+    Tasks with fewer than two successes of different length say nothing and are left out.
+    """
+    done: dict[Any, list[int]] = {}
+    for i, task in enumerate(tasks):
+        if successes[i]:
+            done.setdefault(task, []).append(i)
+    return [
+        (min(episodes, key=steps.__getitem__), max(episodes, key=steps.__getitem__))
+        for episodes in done.values()
+        if len({steps[i] for i in episodes}) > 1
+    ]
+
+
+def _why_unpaired(
+    tasks: Sequence[Any], successes: Sequence[bool], n_pairs: int, needed: int
+) -> str:
+    """What is missing, in words."""
+    wins = dict.fromkeys(tasks, 0)
+    for task, success in zip(tasks, successes, strict=True):
+        wins[task] += bool(success)
+    counts = list(wins.values())
+    found = "no task has" if n_pairs == 0 else f"only {n_pairs} of {len(counts)} tasks have"
+    return (
+        f"{found} two successes of different length, {max(needed, 1)} are needed (without a "
+        f"success: {counts.count(0)} tasks, with one: {counts.count(1)}, with more of one length: "
+        f"{len(counts) - counts.count(0) - counts.count(1) - n_pairs}); play each task more often, "
+        "at a higher temperature, or play more tasks"
+    )
 
 
 def _stratum_means(h: torch.Tensor, strata: Sequence[Any]) -> torch.Tensor:

@@ -20,12 +20,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from pilotage.steering.captures import capture
 from pilotage.steering.families import find_layers, parts_of
 from pilotage.steering.interventions import Intervention, Selector
 from pilotage.steering.sites import SiteError, resolve
+from pilotage.steering.steerer import Steerer
+from pilotage.steering.tokens import INSTRUCTION
 
 METHOD = "experts arXiv:2502.11096"
 SUPPRESS, STIMULATE = -50.0, 50.0  # beyond any logit that a router gives
@@ -102,6 +106,39 @@ def experts_per_token(decoder: nn.Module, layer: int) -> int:
         f"layer {layer} of {type(decoder).__name__} does not say how many experts it asks (no "
         f"`top_k` in {type(parts.router).__name__} or {type(parts.ffn).__name__})"
     )
+
+
+@torch.inference_mode()
+def usage_over(
+    model: nn.Module,
+    prompts: Sequence[torch.Tensor],
+    *,
+    tokens: str = "all",
+    edits: Sequence[Intervention] = (),
+) -> tuple[list[ExpertUsage], torch.Tensor]:
+    """Usage in every layer with a router, and the logits float32 `[n_prompts, V]` behind the
+    prompts, while `edits` steer.
+
+    model: a causal language model. prompts: ids int64 `[S]` each. tokens: "all", or "last" for the
+    last one of each prompt only, so that sets of one template are compared at one place.
+    Raises ValueError for another word and without prompts, SiteError where there is no router.
+    """
+    if tokens not in ("all", "last"):
+        raise ValueError(f"tokens is {tokens!r}; it is all or last")
+    if not prompts:
+        raise ValueError("there are no prompts to look at")
+    sites = {layer: f"layers.{layer}.mlp.router:in" for layer in expert_layers(model)}
+    steerer, logits = Steerer(model, n_rows=1), []
+    steerer.set_row(0, edits)
+    with steerer, capture(model, sites.values(), reduce=tokens) as seen:
+        for ids in prompts:
+            kinds = np.full((1, len(ids)), INSTRUCTION, np.int8)
+            steerer.begin(slice(0, 1), kinds, "prefill", 0, np.zeros(1, np.int64), np.ones(1, bool))
+            ran = model(ids[None].to(steerer.device), use_cache=False)
+            logits.append(ran.logits[0, -1].float().cpu())
+        steerer.check_receipt(steerer.receipt(0))
+    found = [usage(model, layer, seen.activations(site)) for layer, site in sites.items()]
+    return found, torch.stack(logits)
 
 
 def contrast_experts(

@@ -17,7 +17,7 @@ for what share of the steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -45,29 +45,14 @@ class Setpoint:
     start: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("target", "kp", "ki", "kd", "sign", "low", "high", "start"):
-            try:
-                value = float(getattr(self, name))
-            except TypeError as error:
-                raise ValueError(
-                    f"feedback on {self.quantity}: {name} is {getattr(self, name)!r}, not a number"
-                ) from error
-            object.__setattr__(self, name, value)
-            if not math.isfinite(value):
-                raise ValueError(f"feedback on {self.quantity}: {name} is {value}")
+        check_numbers(self, ("target", "kp", "ki", "kd", "sign", "low", "high", "start"))
         if self.sign not in (1.0, -1.0):
             raise ValueError(f"feedback on {self.quantity}: sign must be 1 or -1, got {self.sign}")
-        if self.target <= 0:
-            raise ValueError(f"feedback on {self.quantity}: target must be > 0, got {self.target}")
+        check_bounds(self)
         if min(self.kp, self.ki, self.kd) < 0:
             raise ValueError(
                 f"feedback on {self.quantity}: gains must be >= 0, got kp {self.kp}, ki {self.ki}, "
                 f"kd {self.kd}; where the quantity falls as the multiplier grows, set sign to -1"
-            )
-        if not self.low <= self.start <= self.high or self.low == self.high:
-            raise ValueError(
-                f"feedback on {self.quantity}: need low <= start <= high and low < high, got "
-                f"{self.low}, {self.start}, {self.high}"
             )
 
     def to_spec(self) -> dict[str, Any]:
@@ -80,15 +65,11 @@ class Setpoint:
 
         Raises ValueError for unknown or missing fields and values out of range.
         """
-        known = [f.name for f in fields(cls)]
-        unknown = sorted(set(spec) - set(known))
-        missing = [name for name in ("quantity", "target") if name not in spec]
-        if unknown or missing:
-            raise ValueError(
-                f"feedback spec: unknown fields {unknown}, missing {missing}; "
-                f"there are: {', '.join(known)}"
-            )
-        return cls(**spec)
+        return cls(**fields_of_spec(cls, spec, needed=("quantity", "target")))
+
+    def controller(self, dt: float) -> Controller:
+        """The PID of one episode; dt: seconds between measurements."""
+        return Controller(self, dt)
 
 
 class Controller:
@@ -129,12 +110,62 @@ class Controller:
         """JSON: the command, and over the steps at which something was measured: the quantity, the
         multiplier, and the share of them at which it stood at a bound."""
         s = self.setpoint
-        multipliers = self.multipliers[len(self.multipliers) - len(self.measured) :]
-        at_bound = [m in (s.low, s.high) for m in multipliers]
-        return {
-            **s.to_spec(),
-            "n_measured": len(self.measured),
-            "mean_measured": float(np.mean(self.measured)) if self.measured else None,
-            "mean_multiplier": float(np.mean(multipliers)) if multipliers else None,
-            "share_at_bound": float(np.mean(at_bound)) if at_bound else None,
-        }
+        return history_receipt(s.to_spec(), self.measured, self.multipliers, (s.low, s.high))
+
+
+def check_numbers(setting: Any, names: Sequence[str]) -> None:
+    """Make these fields of a frozen setting floats. ValueError for one that is not finite."""
+    for name in names:
+        where = f"feedback on {setting.quantity}"
+        try:
+            value = float(getattr(setting, name))
+        except TypeError as error:
+            raise ValueError(
+                f"{where}: {name} is {getattr(setting, name)!r}, not a number"
+            ) from error
+        object.__setattr__(setting, name, value)
+        if not math.isfinite(value):
+            raise ValueError(f"{where}: {name} is {value}")
+
+
+def check_bounds(setting: Any) -> None:
+    """ValueError unless target > 0 and low <= start <= high, low < high."""
+    where = f"feedback on {setting.quantity}"
+    if setting.target <= 0:
+        raise ValueError(f"{where}: target must be > 0, got {setting.target}")
+    if not setting.low <= setting.start <= setting.high or setting.low == setting.high:
+        raise ValueError(
+            f"{where}: need low <= start <= high and low < high, got "
+            f"{setting.low}, {setting.start}, {setting.high}"
+        )
+
+
+def fields_of_spec(cls: Any, spec: Mapping[str, Any], *, needed: Sequence[str]) -> dict[str, Any]:
+    """A spec as arguments of a dataclass. ValueError for unknown or missing fields."""
+    known = [f.name for f in fields(cls)]
+    unknown = sorted(set(spec) - set(known))
+    missing = [name for name in needed if name not in spec]
+    if unknown or missing:
+        raise ValueError(
+            f"feedback spec: unknown fields {unknown}, missing {missing}; "
+            f"there are: {', '.join(known)}"
+        )
+    return dict(spec)
+
+
+def history_receipt(
+    spec: Mapping[str, Any],
+    measured: Sequence[float],
+    multipliers: Sequence[float],
+    bounds: tuple[float, float],
+) -> dict[str, Any]:
+    """A setting's JSON, and what came of it over the steps at which something was measured."""
+    counted = multipliers[len(multipliers) - len(measured) :]
+    at_bound = [m in bounds for m in counted]
+    return {
+        **spec,
+        "n_measured": len(measured),
+        "mean_measured": float(np.mean(measured)) if measured else None,
+        "mean_multiplier": float(np.mean(counted)) if counted else None,
+        "share_at_bound": float(np.mean(at_bound)) if at_bound else None,
+    }

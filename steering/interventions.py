@@ -11,6 +11,8 @@ Let h be the vector at a site (a token's residual stream, or its FFN neurons x),
   3: 1 is the whole map, between 0 and 1 a part of the way)
 - `setpoint`: h <- h + coefficient * (clip(h.v, low, high) - h.v) v, the shortest edit that brings
   what a linear probe reads into an interval (arXiv:2603.05487)
+- `guided`: h <- h + coefficient * g * v, g in (0, 1) from a network that reads the row's state
+  earlier in the same forward (arXiv:2505.20309; see `gates`)
 
 Coefficient 0 is off for every kind, also for `clamp`: to hold neurons at zero, ablate them.
 """
@@ -27,10 +29,11 @@ from typing import Any
 
 import torch
 
+from pilotage.steering.gates import Gate, check_order
 from pilotage.steering.sites import Site, parse_site
 from pilotage.steering.tokens import group_bits
 
-KINDS = ("add", "add_norm_preserving", "ablate", "clamp", "affine", "setpoint")
+KINDS = ("add", "add_norm_preserving", "ablate", "clamp", "affine", "setpoint", "guided")
 _PAYLOADS = {"clamp": "neurons", "affine": "affine"}  # of the others: a direction
 _IN_WORDS = {"direction": "a direction", "neurons": "neurons", "affine": "an affine map"}
 PHASES = ("prefill", "decode")
@@ -110,12 +113,14 @@ class Selector:
 class Intervention:
     """One edit at one site. Immutable; validated when made.
 
-    direction: unit float32 `[width of the site]` (add, add_norm_preserving, ablate, setpoint).
+    direction: unit float32 `[width of the site]` (add, add_norm_preserving, ablate, setpoint,
+    guided).
     neurons: distinct int64 `[k]` (clamp, ablate), only at `:in` sites.
     affine: float32 `[2, width of the site]`, the slopes w and the offsets b.
     bounds: `(low, high)` of h.v (setpoint), equal for a point.
-    coefficient: in units of the site's own vectors (add), of |h| (norm-preserving), a share of the
-    edit (ablate, affine, setpoint), an activation (clamp).
+    gate: what decides how much of it a row gets (guided).
+    coefficient: in units of the site's own vectors (add, guided), of |h| (norm-preserving), a share
+    of the edit (ablate, affine, setpoint), an activation (clamp).
     matched_to: for a control, the intervention whose delivered norm it takes, per token.
     origin: JSON saying where the direction or the control came from (file and digest, or seed).
     """
@@ -130,6 +135,7 @@ class Intervention:
     origin: Mapping[str, Any] = field(default_factory=dict)
     affine: torch.Tensor | None = None
     bounds: tuple[float, float] | None = None
+    gate: Gate | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -159,6 +165,10 @@ class Intervention:
                 f"{self.kind} at {site} needs {_IN_WORDS[payload]} and nothing else, got "
                 f"{' and '.join(_IN_WORDS[name] for name in given) or 'nothing'}"
             )
+        if (self.gate is not None) != (self.kind == "guided"):
+            raise ValueError(f"{self.kind} at {site}: a gate is for a guided edit, which needs one")
+        if self.gate is not None:
+            check_order(self.gate.reads, site)
         if (self.bounds is not None) != (self.kind == "setpoint"):
             raise ValueError(f"{self.kind} at {site}: bounds are for a setpoint, which needs them")
         if self.bounds is not None:
@@ -182,7 +192,7 @@ class Intervention:
         object.__setattr__(self, "neurons", neurons)
 
     def _check_match(self, target: Intervention) -> None:
-        for name in ("kind", "site", "coefficient", "selector", "n_neurons", "bounds"):
+        for name in ("kind", "site", "coefficient", "selector", "n_neurons", "bounds", "gate"):
             mine, other = getattr(self, name), getattr(target, name)
             if mine != other:
                 raise ValueError(
@@ -203,6 +213,8 @@ class Intervention:
         head: list[Any] = [self.kind, self.site, self.coefficient, self.selector.to_spec()]
         if self.bounds is not None:
             head.append(self.bounds)
+        if self.gate is not None:
+            head.append(self.gate.digest)
         parts.update(json.dumps(head, sort_keys=True).encode())
         for payload in (self.direction, self.neurons, self.affine):
             if payload is not None:

@@ -13,6 +13,8 @@ import torch
 from pilotage.steering import operations as ops
 from pilotage.steering.batches import Rows
 from pilotage.steering.frames import Frame
+from pilotage.steering.gate_readers import GateReader
+from pilotage.steering.gates import gate_value
 from pilotage.steering.sites import ResolvedSite
 from pilotage.steering.tables import LaneShape, Tables
 
@@ -23,14 +25,16 @@ class Lane:
     def __init__(self, shape: LaneShape, site: ResolvedSite, number: int, n_rows: int) -> None:
         self.shape, self.site, self.number = shape, site, number
         self.tables = Tables(shape, site, n_rows)
+        self.reader: GateReader | None = None  # of a guided lane
         self.armed = False  # whether this forward has something to do
+        self._rows: Rows | None = None
         self.rows: dict[str, torch.Tensor] = {}  # the settings of the rows of this forward
         self.mask = self.fired = torch.zeros(0, 0, 1)  # [R, S, 1], the tokens to edit
         self.stats = torch.zeros(3, 0, 0, 1)  # [3, R, S, 1]: edits, |dh|, dose
 
     def arm(self, frame: Frame, rows: Rows) -> None:
         """Take the buffers of a forward in which some token is to be edited."""
-        self.armed = True
+        self.armed, self._rows = True, rows
         self.rows = self.tables.of(rows)
         self.mask = frame.masks[self.number]
         self.fired = frame.fired[self.number]
@@ -60,6 +64,8 @@ class Lane:
             return self._map(h.float())
         if self.shape.family == "setpoint":
             return self._hold(h.float())
+        if self.shape.family == "guided":
+            return self._gate() * self._along(h)
         return self._along(h)
 
     def _map(self, h: torch.Tensor) -> torch.Tensor:
@@ -74,6 +80,14 @@ class Lane:
         rows = self.rows
         there = ops.dot(h, rows.get("aim", rows["own"]))
         return rows["coefficient"] * ops.brought_within(there, rows["bounds"]) * rows["own"]
+
+    def _gate(self) -> torch.Tensor:
+        """The part of its edit that every row gets, `[R, 1, 1]`."""
+        if self.reader is None or self._rows is None:
+            raise RuntimeError(f"the guided lane at {self.site.site} has no reader")
+        with torch.no_grad():
+            states = self.reader.states(self._rows)
+            return gate_value(states, self.rows["gate_inner"], self.rows["gate_outer"])
 
     def _along(self, h: torch.Tensor) -> torch.Tensor:
         rows = self.rows

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from pilotage.steering import artefacts
+from pilotage.steering.calibration import warn_outside
 from pilotage.steering.interventions import Intervention, Selector, affine_pair
 from pilotage.steering.sites import parse_site
 from pilotage.steering.vectors import (
@@ -35,7 +36,7 @@ class AffineMap:
 
     affine: float32 `[2, d]`, slopes and offsets. norm: mean |T(h) - h| over the source activations,
     so that coefficient `scale` moves such a token by `scale * norm` on average.
-    model_digest, method, source: as in `SteeringVector`.
+    model_digest, method, source, calibration: as in `SteeringVector`.
     """
 
     site: str
@@ -45,6 +46,7 @@ class AffineMap:
     method: str = ""
     source: Mapping[str, Any] = field(default_factory=dict)
     file: str = ""  # where it was loaded from
+    calibration: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         parse_site(self.site)
@@ -73,7 +75,8 @@ class AffineMap:
     def intervention(
         self, scale: float = 1.0, *, kind: str = "affine", selector: Selector | None = None
     ) -> Intervention:
-        """The edit h + scale (T(h) - h)."""
+        """The edit h + scale (T(h) - h). CalibrationWarning outside of the calibrated range."""
+        warn_outside(self.calibration, kind, scale, self.file or f"map at {self.site}")
         return Intervention(
             kind,
             self.site,

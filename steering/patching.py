@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from pilotage.steering.captures import capture, hook_site
+from pilotage.steering.gradients import site_gradients
 from pilotage.steering.handles import HookHandles
 from pilotage.steering.sites import resolve
 from pilotage.steering.tokens import group_id
@@ -59,22 +60,23 @@ class Sides:
 class Patch:
     """A context manager: in every forward inside it, the site holds `values` where `mask` says so.
 
-    values float `[R, S, d]`, mask bool `[R, S]`. The site's own place in the forward is the one
-    that `Capture` reads and a Steerer edits.
+    values float `[R, S, d]`, mask bool `[R, S]`, or `[R, S, d]` for single units. The site's own
+    place in the forward is the one that `Capture` reads and a Steerer edits.
     """
 
     def __init__(
         self, decoder: nn.Module, site: str, values: torch.Tensor, mask: torch.Tensor
     ) -> None:
         self._site = resolve(decoder, site)
-        if values.dim() != 3 or values.shape[:2] != mask.shape or mask.dtype != torch.bool:
+        fits = mask.shape in (values.shape[:2], values.shape)
+        if values.dim() != 3 or not fits or mask.dtype != torch.bool:
             raise ValueError(
                 f"{site}: values {list(values.shape)} and mask {list(mask.shape)} ({mask.dtype}) "
-                "must be [R, S, d] and bool [R, S]"
+                "must be [R, S, d] and bool [R, S] or [R, S, d]"
             )
         if values.shape[2] != self._site.width:
             raise ValueError(f"{site} is {self._site.width} wide, the values {values.shape[2]}")
-        self._values, self._mask = values, mask[..., None]
+        self._values, self._mask = values, mask if mask.dim() == 3 else mask[..., None]
         self._handles = HookHandles()
 
     def _change(self, value: torch.Tensor) -> torch.Tensor:
@@ -140,10 +142,11 @@ def patch_effects(
     found = []
     for site in sites or list(sides.activations):
         for group in groups:
-            mask = _mask(token_groups, group)
+            mask = group_mask(token_groups, group)
             with torch.no_grad(), Patch(decoder, site, sides.activations[site][0], mask):
                 patched = forward("negative").double()
-            found.append(Effect(site, group, *_share(patched, sides, labels, seed)))
+            moved = (patched - sides.negative).cpu().numpy()
+            found.append(Effect(site, group, *share_of_gap(moved, sides, labels, seed)))
     return found
 
 
@@ -156,51 +159,29 @@ def attribution(
 ) -> list[Effect]:
     """The effects estimated at the negative side: gradient of the metric times the difference of
     the activations, summed over a group's tokens. One forward and one backward pass."""
-    probes = {site: _Probe(site) for site in sides.activations}
-    handles = HookHandles()
-    try:
-        for site, probe in probes.items():
-            hook_site(handles, resolve(decoder, site), probe.add)
-        with torch.enable_grad():
-            forward("negative").sum().backward()
-    finally:
-        handles.remove()
+    gradients = site_gradients(decoder, lambda: forward("negative"), sides.activations)
     found = []
     for site, (positive, negative) in sides.activations.items():
-        gradient = probes[site].gradient()
-        along = (gradient * (positive - negative).to(gradient)).sum(-1)  # [R, S]
+        along = (gradients[site] * (positive - negative)).sum(-1)  # [R, S]
         for group in groups:
-            total = float((along * _mask(token_groups, group)).sum(1).double().mean())
+            mask = group_mask(token_groups, group).cpu()
+            total = float((along * mask).sum(1).double().mean())
             found.append(Effect(site, group, total / sides.gap, float("nan"), float("nan")))
     return found
 
 
-class _Probe:
-    """A zero that is added at a site, so that its gradient is that of the site."""
-
-    def __init__(self, site: str) -> None:
-        self.site, self.zero = site, torch.zeros(())
-
-    def add(self, value: torch.Tensor) -> torch.Tensor:
-        self.zero = torch.zeros_like(value, requires_grad=True)
-        return self.zero
-
-    def gradient(self) -> torch.Tensor:
-        if self.zero.grad is None:
-            raise ValueError(f"the metric does not depend on {self.site}")
-        return self.zero.grad.detach().float().cpu()
-
-
-def _mask(token_groups: torch.Tensor, group: str) -> torch.Tensor:
+def group_mask(token_groups: torch.Tensor, group: str) -> torch.Tensor:
+    """Bool `[R, S]`: the tokens of a group, or every token of "all"."""
     if group == "all":
         return torch.ones_like(token_groups, dtype=torch.bool)
     return token_groups == group_id(group)
 
 
-def _share(
-    patched: torch.Tensor, sides: Sides, labels: np.ndarray, seed: int
+def share_of_gap(
+    moved: np.ndarray, sides: Sides, labels: np.ndarray, seed: int
 ) -> tuple[float, float, float]:
-    moved = (patched - sides.negative).cpu().numpy()
+    """Mean of `moved` float64 `[R]` as a share of the mean gap, and its 95 % interval over clusters
+    of rows `[R]` (bootstrap of the ratio of means)."""
     gap = (sides.positive - sides.negative).cpu().numpy()
     _, cluster = np.unique(labels, return_inverse=True)
     n = int(cluster.max()) + 1

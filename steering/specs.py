@@ -6,6 +6,8 @@ A direction is referenced by vector file and digest, a random control by its see
      "vector": {"file": "fast.safetensors", "digest": "9f2c..."}}
     {"kind": "affine", "site": "layers.3.resid:out", "coefficient": 1,
      "map": {"file": "slow.safetensors", "digest": "11ab..."}}
+    {"kind": "guided", "site": "layers.3.resid:out", "coefficient": 4,
+     "guide": {"file": "fast-guide.safetensors", "digest": "5d0e..."}}
     {"kind": "clamp", "site": "layers.3.mlp.down_proj:in", "coefficient": 10, "neurons": [4, 17]}
     {"random_matched": {"seed": 7}, "target": {...one of the above...}}
 
@@ -24,7 +26,9 @@ import torch
 from torch import nn
 
 from pilotage.steering.artefacts import ArtefactError, origin_of
+from pilotage.steering.calibration import warn_outside
 from pilotage.steering.controls import random_matched, random_matched_of_width
+from pilotage.steering.guides import Guide
 from pilotage.steering.interventions import Intervention, Selector
 from pilotage.steering.maps import AffineMap, Artefact, load_map, save_map
 from pilotage.steering.vectors import SteeringVector, load_vector, save_vector
@@ -38,6 +42,7 @@ _FIELDS = (
     "neurons",
     "vector",
     "map",
+    "guide",
     "bounds",
     "matched_to",
     "origin",
@@ -70,6 +75,8 @@ def intervention_to_spec(
         spec["bounds"] = list(intervention.bounds)
     if intervention.neurons is not None:
         spec["neurons"] = intervention.neurons.tolist()
+    elif intervention.gate is not None:
+        spec["guide"] = _guide_reference(intervention, folder)
     else:
         spec["vector" if intervention.affine is None else "map"] = _reference(intervention, folder)
     if target is not None:
@@ -91,6 +98,7 @@ def intervention_from_spec(
 
     decoder: needed only for a control of neurons whose spec does not say how many there are.
     Raises ValueError for unknown or missing fields, ArtefactError for a file that does not fit.
+    CalibrationWarning for a coefficient outside of the range in which a file was calibrated.
     """
     options: dict[str, Any] = {
         "decoder": decoder,
@@ -126,8 +134,16 @@ def intervention_from_spec(
         values["origin"] = values["origin"] or origin_of(payload, found)
         if math.isnan(coefficient):
             coefficient = scale * float(spec["scale"])
-    elif "scale" in spec:
+        warn_outside(found.calibration, spec["kind"], coefficient, found.file)
+    elif "scale" in spec and "guide" not in spec:
         raise ValueError("intervention spec: 'scale' needs a 'vector'; use 'coefficient'")
+    if "guide" in spec:
+        guide = _load_guide(spec["guide"], folder, options)
+        made = guide.intervention(spec["site"])
+        values["direction"], values["gate"] = made.direction, made.gate
+        values["origin"] = values["origin"] or dict(made.origin)
+        if math.isnan(coefficient):
+            coefficient = made.coefficient * float(spec["scale"])
     if "neurons" in spec:
         values["neurons"] = torch.tensor(spec["neurons"], dtype=torch.int64)
     if "matched_to" in spec:
@@ -174,6 +190,33 @@ def _reference(intervention: Intervention, folder: Path | str | None) -> dict[st
     else:
         save_vector(made, Path(folder) / name)
     return {"file": name, "digest": made.digest}
+
+
+def _guide_reference(intervention: Intervention, folder: Path | str | None) -> dict[str, str]:
+    """File and digest of the guide that an edit comes from; the file must be there already."""
+    origin = intervention.origin
+    if folder is not None or "file" not in origin:
+        raise ValueError(
+            f"the guide of the edit at {intervention.site} is not written here; save it with "
+            "Guide.save, load it from there, and pass no folder to to_spec"
+        )
+    return {"file": str(origin["file"]), "digest": str(origin["guide"])}
+
+
+def _load_guide(
+    reference: Mapping[str, str], folder: Path | str | None, options: Mapping[str, Any]
+) -> Guide:
+    path = Path(folder or ".") / reference["file"]
+    found = Guide.load(
+        path,
+        model_digest=options["model_digest"],
+        allow_other_model=options["allow_other_model"],
+    )
+    if reference.get("digest", found.digest) != found.digest:
+        raise ArtefactError(
+            f"{path} has the guide {found.digest}, the spec asks for {reference['digest']}"
+        )
+    return replace(found, file=reference["file"])
 
 
 def _artefact(intervention: Intervention) -> Artefact:

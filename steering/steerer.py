@@ -14,6 +14,7 @@ from torch import nn
 from pilotage.steering import receipts
 from pilotage.steering.batches import Batches
 from pilotage.steering.checks import check_fits, per_row, phase_number
+from pilotage.steering.gate_readers import GateReader
 from pilotage.steering.handles import HookHandles
 from pilotage.steering.hooks import SiteHooks
 from pilotage.steering.interventions import PHASES, Intervention
@@ -46,6 +47,7 @@ class Steerer:
         self.device = next(self.layers.parameters()).device
         self._plan = Plan(n_rows)
         self._hooks: dict[str, SiteHooks] = {}
+        self._readers: dict[str, GateReader] = {}
         self._lanes: list[Lane] = []
         self._rows: list[list[tuple[Intervention, Lane]]] = [[] for _ in range(n_rows)]
         self._batches = Batches(n_rows, self.device)
@@ -65,6 +67,8 @@ class Steerer:
         self._handles = HookHandles()
         for hooks in self._hooks.values():
             hooks.attach(self._handles)
+        for reader in self._readers.values():
+            reader.attach(self._handles)
         return self
 
     def __exit__(
@@ -112,6 +116,8 @@ class Steerer:
         self._check_row(row)
         self._plan.clear_row(row)
         self._ledger.clear_row(row)
+        for reader in self._readers.values():
+            reader.clear_row(row)
         self._rows[row] = []
 
     @torch.inference_mode(False)
@@ -162,6 +168,8 @@ class Steerer:
         if alive.dtype != bool:
             raise ValueError(f"live must be bool [R], got {alive.dtype}")
         self._ledger.start_steps(batch.rows, steps, alive)
+        for reader in self._readers.values():
+            reader.announce(batch.rows if phase == "prefill" else None, alive)
         self._arm(self._plan.edits(batch, number, int(decode_token), steps, alive))
 
     def _arm(self, edits: Edits) -> None:
@@ -239,6 +247,8 @@ class Steerer:
         self._disarm()
         self._ledger.add_lane()
         lane = Lane(shape, hooks.site, self._plan.add_lane(), self.n_rows)
+        if shape.gate is not None:
+            lane.reader = self._gate_reader(shape.gate[0])
         hooks.lanes.append(lane)
         self._lanes.append(lane)
         taken[site] = len(hooks.lanes)
@@ -251,6 +261,14 @@ class Steerer:
                 hooks.attach(self._handles)
             self._hooks[site] = hooks
         return self._hooks[site]
+
+    def _gate_reader(self, reads: str) -> GateReader:
+        if reads not in self._readers:
+            reader = GateReader(self.decoder, reads, self.n_rows)
+            if self._handles is not None:
+                reader.attach(self._handles)
+            self._readers[reads] = reader
+        return self._readers[reads]
 
     def _check_row(self, row: int) -> None:
         if not 0 <= row < self.n_rows:

@@ -13,7 +13,12 @@ from pilotage.steering.recent import Recent
 from pilotage.steering.sites import ResolvedSite
 
 _KEPT = 32  # ranges of rows
-_FAMILIES = {"add_norm_preserving": "turn", "affine": "affine", "setpoint": "setpoint"}
+_FAMILIES = {
+    "add_norm_preserving": "turn",
+    "affine": "affine",
+    "setpoint": "setpoint",
+    "guided": "guided",
+}
 
 
 @dataclass(frozen=True)
@@ -21,17 +26,20 @@ class LaneShape:
     """What interventions must have in common to share a lane.
 
     family: "along" (the change is along a direction: add, ablate), "turn" (norm-preserving add),
-    "affine" (a map per unit), "setpoint" or "neurons". A control shares the lane of its target.
+    "affine" (a map per unit), "setpoint", "guided" or "neurons". gate: the shape of the network
+    that guides. A control shares the lane of its target.
     """
 
     family: str
     n_neurons: int = 0
+    gate: tuple[str, int, int] | None = None
 
     @classmethod
     def of(cls, intervention: Intervention) -> LaneShape:
         if intervention.neurons is not None:
             return cls("neurons", intervention.n_neurons)
-        return cls(_FAMILIES.get(intervention.kind, "along"))
+        gate = None if intervention.gate is None else intervention.gate.shape
+        return cls(_FAMILIES.get(intervention.kind, "along"), gate=gate)
 
 
 class Tables:
@@ -40,6 +48,7 @@ class Tables:
     Directions: `own` (unit, `[n_rows, 1, width]`), `coefficient`, and bool `adds`: the coefficient
     is how far to go along the direction, else how far per unit of what is there.
     Maps: `own` are slopes and offsets (`[n_rows, 2, width]`). Set-points: `bounds` of h.v too.
+    Guided edits: `gate_inner` and `gate_outer`, the network of every row.
     Neurons: `own_neurons` (int64 `[n_rows, 1, k]`) go the `share` of their way to the `goal`; what
     they write is `own_vectors` (`[n_rows, k, w]`, see `operations.writing_vectors`).
     bool `control`: the row takes its norm from another edit, which is in the tables named `aim`.
@@ -63,6 +72,10 @@ class Tables:
             self._tables["bounds"] = self._zeros(1, 2)
             self._tables["coefficient"] = self._zeros(1, 1)
             self._tables["adds"] = self._zeros(1, 1).bool()
+            if shape.gate is not None:
+                _, width, hidden = shape.gate
+                self._tables["gate_inner"] = self._zeros(hidden, width + 1)
+                self._tables["gate_outer"] = self._zeros(2, hidden + 1)
         self._views: Recent[tuple[int, int], dict[str, torch.Tensor]] = Recent(_KEPT)
         self._gathered: dict[str, torch.Tensor] = {}
         self._gathered_rows: Rows | None = None  # whose settings these are; None: they are stale
@@ -82,6 +95,9 @@ class Tables:
         control, target = _takes_a_norm(intervention), intervention.matched_to
         self._tables["control"][row] = control
         self._write("own", row, intervention)
+        if intervention.gate is not None:
+            self._tables["gate_inner"][row].copy_(intervention.gate.inner)
+            self._tables["gate_outer"][row].copy_(intervention.gate.outer)
         if self.has_controls:
             self._write("aim", row, target if control and target is not None else intervention)
         self.set_coefficient(row, intervention)
@@ -143,4 +159,4 @@ class Tables:
 
 def _takes_a_norm(intervention: Intervention) -> bool:
     """Two unit directions times one coefficient have the same norm: no matching needed."""
-    return intervention.matched_to is not None and intervention.kind != "add"
+    return intervention.matched_to is not None and intervention.kind not in ("add", "guided")

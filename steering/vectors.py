@@ -13,6 +13,7 @@ from torch import nn
 
 from pilotage.steering import artefacts
 from pilotage.steering.artefacts import ArtefactError
+from pilotage.steering.calibration import warn_outside
 from pilotage.steering.interventions import Intervention, Selector, unit_direction
 from pilotage.steering.sites import parse_site, resolve
 
@@ -24,6 +25,7 @@ class SteeringVector:
     direction: unit float32 `[d]`. norm: the natural length of the difference, so that an addition
     with coefficient `1.0 * norm` moves a token by the difference that was measured.
     model_digest: of the model it was measured in ("" if unknown). source: JSON, e.g. the episodes.
+    calibration: `Calibration.to_json`, where the coefficient of a dose was searched for.
     """
 
     site: str
@@ -33,6 +35,7 @@ class SteeringVector:
     method: str = ""
     source: Mapping[str, Any] = field(default_factory=dict)
     file: str = ""  # where it was loaded from
+    calibration: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         parse_site(self.site)
@@ -48,8 +51,12 @@ class SteeringVector:
     def intervention(
         self, scale: float = 1.0, *, kind: str = "add", selector: Selector | None = None
     ) -> Intervention:
-        """An intervention along it; coefficient scale * norm for `add`, scale for others."""
+        """An intervention along it; coefficient scale * norm for `add`, scale for others.
+
+        CalibrationWarning outside of the calibrated range.
+        """
         coefficient = scale * self.norm if kind == "add" else scale
+        warn_outside(self.calibration, kind, coefficient, self.file or f"vector at {self.site}")
         return Intervention(
             kind,
             self.site,
@@ -175,14 +182,16 @@ def write_sited(made: Any, path: Path | str, what: str, tensors: dict[str, torch
         "method": made.method,
         "source": dict(made.source),
     }
+    if made.calibration:
+        header["calibration"] = dict(made.calibration)
     artefacts.write(path, what, tensors, header)
 
 
 def read_sited(
     make: Callable[..., Any], path: Path | str, what: str, tensor: str, decoder: nn.Module | None
 ) -> Any:
-    """`make(site, tensor, norm, model_digest, method, source, file)` of what `write_sited` wrote.
-    ArtefactError where it is none, or does not fit the site in `decoder`."""
+    """`make(site, tensor, norm, model_digest, method, source, file, calibration)` of what
+    `write_sited` wrote. ArtefactError where it is none, or does not fit the site in `decoder`."""
     tensors, header = artefacts.read(path, what)
     try:
         made = make(
@@ -193,6 +202,7 @@ def read_sited(
             header["method"],
             header["source"],
             str(path),
+            header.get("calibration", {}),
         )
     except (KeyError, ValueError) as error:
         raise ArtefactError(f"{path}: {error}") from error

@@ -61,6 +61,7 @@ LAZY = frozenset(
         "lerobot",
         "onnx",
         "panda_gym",
+        "peft",
         "ray",
         "rerun",
         "stable_baselines3",

@@ -100,6 +100,11 @@ class PretrainedAgent:
                 f"{', '.join(held)}: a controller needs the agent's own sensors, which a loaded "
                 "checkpoint has none of; give a constant dose"
             )
+        if mixed := [c.name for c in resolved if c.logit_mix is not None]:
+            raise ValueError(
+                f"{', '.join(mixed)}: logits are mixed in agents that were trained here only; "
+                "leave logit_mix out"
+            )
         self._conditions = {c.name: c for c in resolved}
         rows = self.rows_per_forward
         n_rows = -(-n_slots // rows) * rows

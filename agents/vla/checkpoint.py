@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from pilotage.agents.vla.adapters import install, trained_state
 from pilotage.agents.vla.config import VLAConfig
 from pilotage.agents.vla.model import VLAModel
 
@@ -23,16 +25,25 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(
-    folder: Path, model: VLAModel, *, training: dict[str, Any], half: bool = True
+    folder: Path,
+    model: VLAModel,
+    *,
+    training: dict[str, Any],
+    state: Mapping[str, torch.Tensor] | None = None,
+    half: bool = True,
 ) -> None:
     """Write the folder atomically per file: weights (float16 on disk if `half`), then agent.json.
+
+    state: the weights to write instead of those that `model` has now; of a pretrained decoder
+    there are only those that were trained (`adapters.trained_state`).
 
     `training` says how it was made: command, seed, steps, data. agent.json carries the SHA-256 of
     the weight file, so that a torn pair is noticed.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    state = trained_state(model) if state is None else state
     dtype = torch.float16 if half else torch.float32
-    tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
+    tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in state.items()}
     weights = folder / "model.safetensors"
     temporary = weights.with_suffix(".tmp")
     save_file(tensors, temporary)
@@ -50,6 +61,27 @@ def save_checkpoint(
 
 def load_checkpoint(folder: Path) -> tuple[VLAModel, dict[str, Any]]:
     """The model (float32, eval mode) and its agent.json. CheckpointError says what is wrong."""
+    config, tensors, header = read_checkpoint(folder)
+    try:
+        model = VLAModel(config)
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(f"the agent in {folder} cannot be built: {error}") from error
+    try:
+        if config.language:
+            install(model, tensors)
+        else:
+            model.load_state_dict({k: v.float() for k, v in tensors.items()})
+    except RuntimeError as error:
+        weights = folder / "model.safetensors"
+        raise CheckpointError(f"{weights} does not fit its configuration: {error}") from error
+    return model.eval().requires_grad_(False), header
+
+
+def read_checkpoint(
+    folder: Path,
+) -> tuple[VLAConfig, dict[str, torch.Tensor], dict[str, Any]]:
+    """The configuration, the trained weights as they were saved, and agent.json. CheckpointError
+    says what is wrong."""
     header = read_header(folder)
     try:
         config = VLAConfig.from_json(header["config"])
@@ -57,13 +89,7 @@ def load_checkpoint(folder: Path) -> tuple[VLAModel, dict[str, Any]]:
         raise CheckpointError(
             f"{folder / 'agent.json'} is not a valid agent header: {error}"
         ) from error
-    tensors, weights = read_weights(folder, header), folder / "model.safetensors"
-    model = VLAModel(config)
-    try:
-        model.load_state_dict({k: v.float() for k, v in tensors.items()})
-    except RuntimeError as error:
-        raise CheckpointError(f"{weights} does not fit its configuration: {error}") from error
-    return model.eval().requires_grad_(False), header
+    return config, read_weights(folder, header), header
 
 
 def read_header(folder: Path) -> dict[str, Any]:

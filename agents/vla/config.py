@@ -77,6 +77,8 @@ class VLAConfig:
     aux_dim: int = 0  # auxiliary regression targets used in training only
     n_pointed: int = 0  # things of the instruction that image tokens are to recognise, in training
     finds_clause: bool = False  # in training, also tell which words are being carried out
+    language: str = ""  # the pretrained decoder (`agents/vla/language.py`); "": one of its own
+    n_kv_heads: int = 0  # heads of keys and values; 0: as many as n_heads
 
     @property
     def image_patches(self) -> list[PatchGrid]:
@@ -108,6 +110,11 @@ class VLAConfig:
         """Blocks after which the words being carried out are to be known: half of them, so that
         the others can use them."""
         return max(1, self.n_layers // 2)
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values (grouped-query attention has fewer than of queries)."""
+        return self.n_kv_heads or self.n_heads
 
     @property
     def channels(self) -> int:

@@ -116,8 +116,11 @@ def pretrain_vision(
     """Train the towers of `model` in place to say each patch's words and place.
 
     The linear heads that read the tokens, one a camera, are thrown away afterwards. The loss is ten
-    times the binary cross-entropy of words plus three times the smooth L1 distance of places.
+    times the binary cross-entropy of words plus three times the smooth L1 distance of places. Under
+    a pretrained decoder a token is also drawn to the direction of its words' embeddings, so that
+    the decoder finds in it what it knows (in the spirit of LLaVA's first stage, arXiv:2304.08485).
     """
+    meant = _rows_of(model, views.words) if model.config.language else None
     rng = np.random.default_rng(seed)
     width, n_words = model.config.d_model, len(views.words)
     towers = list(model.vision)
@@ -134,7 +137,8 @@ def pretrain_vision(
         for k, (tower, head) in enumerate(zip(towers, heads, strict=True)):
             labels = views.labels[k]
             images = jittered(views.images[k][picks], rng)
-            read = head(tower(torch.from_numpy(images)))
+            tokens = tower(torch.from_numpy(images))
+            read = head(tokens)
             words = torch.from_numpy(labels.words[picks]).float()
             placed = torch.from_numpy(labels.placed[picks])
             said = nn.functional.binary_cross_entropy_with_logits(
@@ -143,6 +147,12 @@ def pretrain_vision(
             gap = read[..., n_words:][placed] - torch.from_numpy(labels.place[picks])[placed]
             where = nn.functional.smooth_l1_loss(gap, torch.zeros_like(gap), beta=0.1)
             total = total + 10 * said + 3 * where
+            if meant is not None:
+                some = words.any(-1)
+                likeness = nn.functional.cosine_similarity(
+                    tokens[some], words[some] @ meant, dim=-1
+                )
+                total = total + 3 * (1 - likeness).mean()
             hit = ((read[..., :n_words] > 0) == (words > 0)).all(-1)[words.any(-1)]
             losses = (said.detach(), gap.detach().abs().mean(), hit.float().mean())
             past.append(tuple(float(x) for x in losses))
@@ -155,6 +165,12 @@ def pretrain_vision(
             said_, gap_, hit_ = (float(np.mean(column)) for column in zip(*past, strict=True))
             tell({"view_update": update, "words": said_, "place_gap": gap_, "all_right": hit_})
             past = []
+
+
+def _rows_of(model: VLAModel, words: Sequence[str]) -> torch.Tensor:
+    """Embeddings `[n, d]` of words, the mean where one is several tokens."""
+    ids = [torch.tensor(model.tokenizer.encode(f" {word}")) for word in words]
+    return torch.stack([model.embed_ids(i).mean(0) for i in ids]).detach()
 
 
 def jittered(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -16,6 +16,13 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from pilotage.agents.vla.config import VLAConfig
+from pilotage.agents.vla.language import (
+    TOKENIZER,
+    language_config,
+    language_folder,
+    language_weights,
+)
+from pilotage.agents.vla.subwords import SubwordTokenizer
 from pilotage.agents.vla.tokenizer import WordTokenizer
 from pilotage.agents.vla.vision import VisionTower
 from pilotage.steering.tokens import ACTION, IMAGE, INSTRUCTION, NARRATION, PAD, PROPRIO
@@ -62,6 +69,55 @@ class ClauseFinder(nn.Module):
         return asked @ found.transpose(-1, -2) / width**0.5
 
 
+def make_tokenizer(config: VLAConfig) -> WordTokenizer | SubwordTokenizer:
+    """One of the world's words, or that of the pretrained decoder."""
+    if not config.language:
+        return WordTokenizer(config.words, n_bins=config.n_bins)
+    folder = language_folder(config.language)
+    found = language_config(folder)
+    return SubwordTokenizer.load(
+        folder / TOKENIZER,
+        vocab_size=found.vocab_size,
+        bos_id=found.bos_token_id,
+        eos_id=found.eos_token_id,
+        n_bins=config.n_bins,
+    )
+
+
+def make_decoder(
+    config: VLAConfig, tokenizer: WordTokenizer | SubwordTokenizer
+) -> LlamaForCausalLM:
+    """A fresh decoder, or the pretrained one with its weights."""
+    if config.language:
+        shape = language_config(language_folder(config.language))
+        shape._attn_implementation = "sdpa"
+        with torch.device("meta"):
+            decoder = LlamaForCausalLM(shape)
+        weights = language_weights(config)
+        if shape.tie_word_embeddings:
+            weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+        decoder.load_state_dict(weights, assign=True)
+        decoder.tie_weights()
+        decoder.model.rotary_emb = type(decoder.model.rotary_emb)(config=shape)
+        return decoder
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=tokenizer.vocab_size,
+            hidden_size=config.d_model,
+            intermediate_size=config.d_ff,
+            num_hidden_layers=config.n_layers,
+            num_attention_heads=config.n_heads,
+            num_key_value_heads=config.kv_heads,
+            max_position_embeddings=8192,
+            tie_word_embeddings=False,
+            pad_token_id=tokenizer.pad_id,
+            bos_token_id=tokenizer.bos_id,
+            eos_token_id=tokenizer.eos_id,
+            attn_implementation="sdpa",
+        )
+    )
+
+
 class VLAModel(nn.Module):
     """See the module's text. `decoder` is the plain transformers class: every tool that knows
     Llama can read it."""
@@ -69,7 +125,7 @@ class VLAModel(nn.Module):
     def __init__(self, config: VLAConfig) -> None:
         super().__init__()
         self.config = config
-        self.tokenizer = WordTokenizer(config.words, n_bins=config.n_bins)
+        self.tokenizer = make_tokenizer(config)
         self.vision = nn.ModuleList(
             [
                 VisionTower(
@@ -86,25 +142,15 @@ class VLAModel(nn.Module):
             nn.GELU(),
             nn.Linear(config.d_model, config.d_model),
         )
-        self.decoder = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=self.tokenizer.vocab_size,
-                hidden_size=config.d_model,
-                intermediate_size=config.d_ff,
-                num_hidden_layers=config.n_layers,
-                num_attention_heads=config.n_heads,
-                num_key_value_heads=config.n_heads,
-                max_position_embeddings=8192,
-                tie_word_embeddings=False,
-                pad_token_id=self.tokenizer.pad_id,
-                bos_token_id=self.tokenizer.bos_id,
-                eos_token_id=self.tokenizer.eos_id,
-                attn_implementation="sdpa",
-            )
-        )
+        self.decoder = make_decoder(config, self.tokenizer)
+        # How loud what is no word is made before a pretrained decoder reads it: as its words are.
+        self.loudness = nn.Parameter(self._loudness_of_words()) if config.language else None
         self.aux = nn.Linear(config.d_model, config.aux_dim) if config.aux_dim else None
         self.pointer = nn.Linear(config.d_model, config.n_pointed) if config.n_pointed else None
         self.clause = ClauseFinder(config.d_model) if config.finds_clause else None
+
+    def _loudness_of_words(self) -> torch.Tensor:
+        return self.decoder.get_input_embeddings().weight.detach().square().mean().sqrt()
 
     @property
     def action_ids(self) -> range:
@@ -115,7 +161,10 @@ class VLAModel(nn.Module):
         """`[N, n_image_tokens + 1, d]` from one image batch uint8 `[N, H, W, C]` a camera and
         proprio float32 `[N, P]`."""
         tokens = [tower(image) for tower, image in zip(self.vision, images, strict=True)]
-        return torch.cat([*tokens, self.proprio(proprio)[:, None]], dim=1)
+        seen = torch.cat([*tokens, self.proprio(proprio)[:, None]], dim=1)
+        if self.loudness is None:
+            return seen
+        return self.loudness * nn.functional.rms_norm(seen, seen.shape[-1:])
 
     def embed_ids(self, ids: torch.Tensor) -> torch.Tensor:
         return self.decoder.get_input_embeddings()(ids)

@@ -8,8 +8,8 @@ independent of the number of slots (tests/agents/test_vla_policy.py holds it).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,17 @@ from pilotage.agents.vla.actions import ActionCodec
 from pilotage.agents.vla.cache import CACHE_ARGUMENT, RowCache
 from pilotage.agents.vla.conditions import AgentCondition
 from pilotage.agents.vla.model import VLAModel
+from pilotage.agents.vla.monitoring import LayerMonitor
 from pilotage.agents.vla.reading import TokenReader
 from pilotage.agents.vla.sampling import ActionSampler
 from pilotage.agents.vla.sensors import PERIODS_S, Sensor, make_sensor
+from pilotage.agents.vla.watching import StateReader
 from pilotage.episodes.types import Condition, Json, Observations, Seeds, Task
 from pilotage.steering import tokens as groups
 from pilotage.steering.artefacts import model_digest
-from pilotage.steering.feedback import Controller
+from pilotage.steering.guard import GuardState
+from pilotage.steering.laws import Controller
+from pilotage.steering.logit_mix import LogitMixer
 from pilotage.steering.steerer import Steerer
 
 MAX_DEPTH_M = 10.0
@@ -44,6 +48,9 @@ class VLAAgent:
     narrate: after each action it also says what it does; the words go into the record, and nothing
     that acts ever sees them.
     read_tokens: what it is pushed to say goes into the record as well (`TokenReader`).
+    monitor: so does what its layers do at every step (`LayerMonitor`).
+    record_sites: so do the states at these sites where the first action token is predicted, as
+    `state.SITE` (what success probes and gates are fitted to).
     """
 
     observation_needs: frozenset[str] = frozenset()
@@ -58,6 +65,8 @@ class VLAAgent:
         rows_per_forward: int = 8,
         narrate: bool = False,
         read_tokens: bool = False,
+        monitor: bool = False,
+        record_sites: Sequence[str] = (),
         device: str = "cpu",
     ) -> None:
         self.model = model.to(device).eval()
@@ -71,10 +80,14 @@ class VLAAgent:
         self.weights_sha256 = weights_sha256
         self.rows_per_forward = rows_per_forward
         self.narrate = narrate
-        self.read_tokens = read_tokens
+        self.read_tokens, self.monitor = read_tokens, monitor
+        self.record_sites = tuple(record_sites)
         self._reader: TokenReader | None = None
+        self._monitor: LayerMonitor | None = None
+        self._states: StateReader | None = None
         self._conditions: dict[str, AgentCondition] = {}
         self._steerer: Steerer | None = None
+        self._mixer: LogitMixer | None = None
         self._trace: dict[str, np.ndarray] = {}
 
     @property
@@ -84,6 +97,10 @@ class VLAAgent:
     def manifest(self) -> dict[str, Json]:
         # A key that old runs lack counts as false there: they can still be resumed.
         extra: dict[str, Json] = {"read_tokens": True} if self.read_tokens else {}
+        if self.monitor:
+            extra["monitor"] = True
+        if self.record_sites:
+            extra["record_sites"] = list(self.record_sites)
         if self.config.temperature > 0:
             extra["temperature"] = self.config.temperature
         return {
@@ -112,7 +129,7 @@ class VLAAgent:
             RowCache(
                 n_layers=c.n_layers,
                 n_rows=rows,
-                n_heads=c.n_heads,
+                n_heads=c.kv_heads,
                 capacity=self._ring_end + (c.max_narration if self.narrate else 0),
                 head_dim=c.d_model // c.n_heads,
                 device=self.device,
@@ -123,9 +140,19 @@ class VLAAgent:
         if any(c.interventions for c in self._conditions.values()):
             self._steerer = Steerer(decoder, n_rows=n_rows).__enter__()
             self._steerer.prepare(c.interventions for c in self._conditions.values())
+        mixes = [c.logit_mix for c in self._conditions.values() if c.logit_mix is not None]
+        if mixes:
+            first = self.model.tokenizer.first_bin_id
+            actions = slice(first, first + (c.n_discrete or c.n_bins))
+            mixer = LogitMixer(decoder, mixes, n_rows=n_rows, vocabulary=actions)
+            self._mixer = mixer.__enter__()
         self._reader = None
         if self.read_tokens:
             self._reader = TokenReader(decoder, self._conditions.values(), n_rows)
+        self._monitor = LayerMonitor(self.model, n_rows, self.device) if self.monitor else None
+        sites = [c.guard.probe.site for c in self._conditions.values() if c.guard is not None]
+        sites += self.record_sites
+        self._states = StateReader(decoder, sites) if sites else None
         self._instruction = torch.full(
             (n_rows, c.max_instruction), self.model.tokenizer.pad_id, device=self.device
         )
@@ -141,6 +168,7 @@ class VLAAgent:
             if condition.feedback is not None:  # an unknown quantity is refused before any episode
                 make_sensor(c.world, condition.feedback.quantity)
         self._feedback: list[_Feedback | None] = [None] * n_rows
+        self._guards: list[GuardState | None] = [None] * n_rows
         self._sampler = ActionSampler(c.temperature, n_rows)
 
     def reset_slot(self, slot: int, task: Task, condition: Condition, seeds: Seeds) -> None:
@@ -155,13 +183,20 @@ class VLAAgent:
         self._read_instruction(slot, task.instruction)
         if self._steerer is not None:
             self._steerer.set_row(slot, resolved.interventions)
+        if self._mixer is not None:
+            self._mixer.set_row(slot, resolved.logit_mix)
         if self._reader is not None:
             self._reader.set_row(slot, condition.name)
+        if self._monitor is not None:
+            self._monitor.reset_row(slot)
+        if self._states is not None:
+            self._states.clear_row(slot)
+        self._guards[slot] = None if resolved.guard is None else GuardState(resolved.guard)
         setpoint = resolved.feedback
         self._feedback[slot] = None
         if setpoint is not None:
             world = self.config.world
-            controller = Controller(setpoint, PERIODS_S[world])
+            controller = setpoint.controller(PERIODS_S[world])
             self._feedback[slot] = _Feedback(make_sensor(world, setpoint.quantity), controller)
 
     def _read_instruction(self, slot: int, text: str) -> None:
@@ -192,15 +227,19 @@ class VLAAgent:
         return self._finish_act(bins, active)
 
     def _control(self, observations: Observations, active: np.ndarray) -> None:
-        """Let every controller measure, and set the coefficients of its row."""
-        held = [int(s) for s in np.flatnonzero(active) if self._feedback[s] is not None]
-        if not held:
-            return
-        proprio = proprio_of(observations, self.config.proprio_keys)
-        for slot in held:
-            feedback = self._feedback[slot]
-            assert feedback is not None
-            multiplier = feedback.step(proprio[slot])
+        """Let every controller and guard measure, and set the coefficients of its row."""
+        slots = np.flatnonzero(active).tolist()
+        held = [slot for slot in slots if self._feedback[slot] is not None]
+        proprio = proprio_of(observations, self.config.proprio_keys) if held else None
+        for slot in slots:
+            feedback, guard = self._feedback[slot], self._guards[slot]
+            if feedback is None and guard is None:
+                continue
+            multiplier = 1.0
+            if feedback is not None and proprio is not None:
+                multiplier = feedback.step(proprio[slot])
+            if guard is not None and self._states is not None:
+                multiplier *= guard.step(self._states.state(guard.guard.probe.site, slot))
             for k, edit in enumerate(self._slot_condition[slot].interventions):
                 assert self._steerer is not None
                 self._steerer.set_coefficient(slot, k, multiplier * edit.coefficient)
@@ -220,8 +259,18 @@ class VLAAgent:
                 [np.nan if f is None else f.multiplier for f in self._feedback[: self._n_slots]],
                 dtype=np.float32,
             )
+        if any(c.guard is not None for c in self._conditions.values()):
+            guards = self._guards[: self._n_slots]
+            rows = [(np.nan, np.nan) if g is None else (g.factor, g.probability) for g in guards]
+            factor, probability = np.array(rows, dtype=np.float32).T
+            self._trace |= {"guard_factor": factor, "guard_probability": probability}
+        if self._states is not None:
+            for site in self.record_sites:
+                self._trace[f"state.{site}"] = self._states.states(site, self._n_slots)
         if self._reader is not None:
             self._trace |= self._reader.trace(self._n_slots)
+        if self._monitor is not None:
+            self._trace |= self._monitor.trace(self._n_slots)
         return actions
 
     def _act_group(
@@ -253,26 +302,41 @@ class VLAAgent:
         keep = live[:, None].expand(-1, n_seen + 1).clone()
         keep[:, 0] &= (step > 0) & (c.memory_steps > 1) & c.sees_past_actions
         kinds = [groups.ACTION] + [groups.IMAGE] * c.n_image_tokens + [groups.PROPRIO]
-        with nullcontext() if self._reader is None else self._reader.watch(span, live):
+        with self._watched(span, live, 0):
             hidden = self._feed(group, span, states, order, keep, kinds, "prefill", 0)[:, -1]
         chosen = []
         for k in range(c.n_action_tokens):
             logits = self.model.decoder.lm_head(hidden)[:, self.model.tokenizer.first_bin_id :]
             if c.n_discrete:
                 logits = logits[:, : c.n_discrete]
+            if self._mixer is not None:
+                logits = self._mixer.mix(logits, span, live.cpu().numpy())
             chosen.append(self._sampler.choose(logits, span.start, live))
             token = chosen[-1] + self.model.tokenizer.first_bin_id
             if k < c.n_action_tokens - 1:
                 place = (block + n_seen + k)[:, None]
                 state = self.model.embed_ids(token)[:, None]
-                hidden = self._feed(
-                    group, span, state, place, live[:, None], [groups.ACTION], "decode", k
-                )[:, -1]
+                with self._watched(span, live, k + 1):
+                    hidden = self._feed(
+                        group, span, state, place, live[:, None], [groups.ACTION], "decode", k
+                    )[:, -1]
         self._last_token[span] = torch.where(live, token, self._last_token[span])
         if self.narrate:
             self._narrate(group, span, live, block, token)
         self._step[span] += live
         return torch.stack(chosen, dim=1)
+
+    @contextmanager
+    def _watched(self, span: slice, live: torch.Tensor, token: int) -> Iterator[None]:
+        """Around the forward that predicts an action token: what is recorded of it."""
+        with ExitStack() as stack:
+            if self._reader is not None and token == 0:
+                stack.enter_context(self._reader.watch(span, live))
+            if self._states is not None and token == 0:
+                stack.enter_context(self._states.watch(span))
+            if self._monitor is not None:
+                stack.enter_context(self._monitor.watch(span, live, token))
+            yield
 
     def _narrate(
         self,
@@ -398,14 +462,21 @@ class VLAAgent:
         told: dict[str, Any] = {"narration": list(self._said[slot])} if self.narrate else {}
         if self._reader is not None:
             told["reading"] = self._reader.receipt(slot, self.spell)
+        if self._mixer is not None and self._slot_condition[slot].logit_mix is not None:
+            n_chosen = int(self._step[slot]) * self.config.n_action_tokens
+            told["logit_mix"] = self._mixer.receipt(slot, n_chosen)
         feedback = self._feedback[slot]
         if feedback is not None:
             told["feedback"] = feedback.controller.receipt()
+        guard = self._guards[slot]
+        if guard is not None:
+            told["guard"] = guard.receipt()
         if self._steerer is None or not self._slot_condition[slot].interventions:
             return told
         receipt = self._steerer.receipt(slot)
         self._steerer.check_receipt(receipt)
-        if feedback is not None:  # the last step's coefficients say little: give what is multiplied
+        if feedback is not None or guard is not None:
+            # The last step's coefficients say little: give what is multiplied.
             edits = self._slot_condition[slot].interventions
             for entry, edit in zip(receipt["interventions"], edits, strict=True):
                 entry |= {"coefficient": edit.coefficient, "digest": edit.digest}
@@ -423,6 +494,9 @@ class VLAAgent:
         if self._steerer is not None:
             self._steerer.close()
             self._steerer = None
+        if self._mixer is not None:
+            self._mixer.close()
+            self._mixer = None
 
 
 @dataclass

@@ -6,15 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pilotage.agents.vla.config import VLAConfig
+from pilotage.agents.vla.language import language_shape
 
-SIZES = ("nano", "base")
+SIZES = ("nano", "base", "smol")
+SMOL = "smollm2-135m-instruct"  # the pretrained decoder of that size
+SMOL_RANK = 16  # of its adapters
 
 
 def preset(world: str, size: str, words: Sequence[str], *, aux_dim: int) -> VLAConfig:
-    """The configuration of a named size. `nano` is meant for two cores, `base` for a GPU.
+    """The configuration of a named size. `nano` is meant for two cores, `base` for a GPU; `smol`
+    has a pretrained language model for a decoder (tabletop only).
 
     Raises KeyError listing what exists for an unknown world or size.
     """
+    if size == "smol" and world != "tabletop":
+        raise KeyError(f"there is no smol VLA for {world!r}, only for tabletop")
     if world == "tabletop":
         config = VLAConfig(
             world=world,
@@ -51,4 +57,13 @@ def preset(world: str, size: str, words: Sequence[str], *, aux_dim: int) -> VLAC
         return config
     if size == "base":
         return replace(config, d_model=512, n_layers=8, n_heads=8, d_ff=1408, vision_width=192)
+    if size == "smol":
+        # Every token costs as much as a pass of 135 M weights: half the image tokens of nano.
+        return replace(
+            config,
+            words=(),
+            image_folds=((1, 2), 4),
+            max_instruction=30,
+            **language_shape(SMOL),
+        )
     raise KeyError(f"unknown size {size!r}; there are: {', '.join(SIZES)}")

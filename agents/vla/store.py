@@ -19,6 +19,7 @@ from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
+from pilotage.agents.vla.adapters import load_trained_state, trained_state
 from pilotage.agents.vla.checkpoint import CheckpointError
 from pilotage.agents.vla.demos import Demo
 from pilotage.agents.vla.training import Trainer
@@ -137,7 +138,7 @@ def _chunks(demos: Sequence[Demo]) -> Iterator[list[Demo]]:
 
 def save_trainer(folder: Path, trainer: Trainer, extra: dict[str, Any]) -> None:
     """Write the trainer's weights, running average and moments, then `extra` (JSON), the marker."""
-    tensors = {f"model.{k}": v for k, v in trainer.model.state_dict().items()}
+    tensors = {f"model.{k}": v for k, v in trained_state(trainer.model).items()}
     tensors |= {f"average.{k}": v for k, v in trainer.average.items()}
     for k, parameter in enumerate(_parameters(trainer)):
         for name, value in trainer.optimizer.state.get(parameter, {}).items():
@@ -158,7 +159,7 @@ def load_trainer(folder: Path, trainer: Trainer) -> dict[str, Any]:
     try:
         state: dict[str, Any] = json.loads((folder / "trainer.json").read_text())
         tensors = load_file(folder / state["file"])
-        trainer.model.load_state_dict(_part(tensors, "model."))
+        load_trained_state(trainer.model, _part(tensors, "model."))
         trainer.average = _part(tensors, "average.")
         for k, parameter in enumerate(_parameters(trainer)):
             if moments := _part(tensors, f"optimizer.{k}."):

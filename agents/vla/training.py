@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from pilotage.agents.vla.actions import ActionCodec
+from pilotage.agents.vla.adapters import install, trained_state
 from pilotage.agents.vla.config import VLAConfig
 from pilotage.agents.vla.demos import Demo
 from pilotage.agents.vla.grounding import jittered
 from pilotage.agents.vla.model import VLAModel, Window
+from pilotage.steering.training_clamps import TrainingClamps
 
 
 @dataclass(frozen=True)
@@ -125,13 +127,19 @@ def _labels(given: np.ndarray | None, steps: np.ndarray, shape: tuple[int, ...])
 
 
 class Trainer:
-    """Holds the model, its running average, and the optimiser; `update` is one step."""
+    """Holds the model, its running average, and the optimiser; `update` is one step.
 
-    def __init__(self, model: VLAModel, train: TrainConfig) -> None:
-        self.model, self.t, self.step = model, train, 0
+    clamps: attached to the model's decoder; their strength follows the step.
+    """
+
+    def __init__(
+        self, model: VLAModel, train: TrainConfig, clamps: TrainingClamps | None = None
+    ) -> None:
+        self.model, self.t, self.clamps, self.step = model, train, clamps, 0
         self.time_spent = 0.0  # share of a time budget, set by the caller; ends the schedule early
-        decay = [p for p in model.parameters() if p.ndim >= 2]
-        rest = [p for p in model.parameters() if p.ndim < 2]
+        trained = [p for p in model.parameters() if p.requires_grad]
+        decay = [p for p in trained if p.ndim >= 2]
+        rest = [p for p in trained if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": decay, "weight_decay": train.weight_decay},
@@ -160,6 +168,8 @@ class Trainer:
     def update(self, window: Window) -> dict[str, float]:
         """One optimiser step; returns the losses and the share of right action tokens."""
         self.model.train()
+        if self.clamps is not None:
+            self.clamps.at(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.t.bfloat16):
@@ -181,7 +191,7 @@ class Trainer:
         self.step += 1
         decay = min(t.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for name, value in self.model.state_dict().items():
+            for name, value in trained_state(self.model).items():
                 if value.is_floating_point():
                     self.average[name].lerp_(value, 1 - decay)
         return {**{k: float(v.detach()) for k, v in losses.items()}, "accuracy": accuracy}
@@ -192,14 +202,14 @@ class Trainer:
         head, c = self.model.decoder.lm_head, self.model.config
         with torch.autocast("cpu", torch.bfloat16, enabled=self.t.bfloat16):
             action_logits = head(states["action"][w.valid])  # [M, K, V]
-            told_logits = head(states["narration"][:, :, :-1])
-            word_logits = head(states["instruction"][:, :-1])
             guess = None if self.model.aux is None else self.model.aux(states["action"][:, :, 0])
         bins = w.actions[w.valid]
         losses = {
             "action": self._action_loss(action_logits.float(), bins),
-            "narration": self._word_loss(told_logits, w.narration[:, :, 1:]),
-            "instruction": self._word_loss(word_logits, w.instruction[:, 1:]),
+            "narration": self._word_loss(states["narration"], w.narration, self.t.narration_weight),
+            "instruction": self._word_loss(
+                states["instruction"], w.instruction, self.t.instruction_weight
+            ),
             "aux": torch.zeros(()),
             "pointing": self._pointing_loss(w, states),
             "clause": self._clause_loss(w, states),
@@ -248,17 +258,27 @@ class Trainer:
         log_p = states["clause"][known].float().log_softmax(-1)
         return -log_p.masked_fill(~w.clause[known], -torch.inf).logsumexp(-1).mean()
 
-    def _word_loss(self, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    def _word_loss(self, states: torch.Tensor, ids: torch.Tensor, weight: float) -> torch.Tensor:
+        """Cross-entropy of each next word of `ids` `[..., n]`, told by `states` `[..., n, d]`; zero
+        where it does not count."""
+        if weight == 0.0 or not ids.numel():
+            return torch.zeros(())
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.t.bfloat16):
+            logits = self.model.decoder.lm_head(states[..., :-1, :])
+        wanted = ids[..., 1:].flatten()
         return nn.functional.cross_entropy(
-            logits.float().flatten(0, -2), ids.flatten(), ignore_index=self.model.tokenizer.pad_id
+            logits.float().flatten(0, -2), wanted, ignore_index=self.model.tokenizer.pad_id
         )
 
     def restart_average(self) -> None:
         """Begin the running average again at the present weights."""
-        self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.average = {k: v.detach().clone() for k, v in trained_state(self.model).items()}
 
     def averaged_model(self) -> VLAModel:
         """A copy of the model with the running average of the weights, ready to act."""
         copy = VLAModel(self.model.config)
-        copy.load_state_dict(self.average)
+        if self.model.config.language:
+            install(copy, self.average)
+        else:
+            copy.load_state_dict(self.average)
         return copy.eval().requires_grad_(False)

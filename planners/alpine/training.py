@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -48,6 +50,17 @@ class AlpineRecipe:
         return self.last_learning_rate + span * 0.5 * (1 + math.cos(math.pi * done))
 
 
+class Clamping(Protocol):
+    """What holds activations of a network while it learns (`steering.training_clamps`)."""
+
+    @property
+    def digest(self) -> str:
+        """Names what is held, and until when."""
+
+    def at(self, step: int) -> None:
+        """Called before the update with this number, from 0."""
+
+
 def train_alpine(
     data: AlpineData,
     recipe: AlpineRecipe | None = None,
@@ -59,11 +72,14 @@ def train_alpine(
     every: int = 1000,
     tell: Callable[[int, float, PathGPT], None] | None = None,
     state: Path | None = None,
+    clamp: Callable[[PathGPT], AbstractContextManager[Clamping]] | None = None,
 ) -> PathGPT:
     """A network trained on `data.lines`; `tell(iterations, loss, model)` is called now and then.
 
     With `state` the trainer is kept in that file every `every` iterations and at the end, and goes
     on from it where it exists: the same network as without a stop, bit for bit on one machine.
+
+    `clamp` is called with the fresh network; what it gives is entered until the end.
 
     ValueError when the data has no lines, or `state` is of another training.
     """
@@ -88,33 +104,47 @@ def train_alpine(
         betas=(0.9, 0.95),
     )
     rng = np.random.default_rng([23, r.seed])
-    about = {"config": asdict(config), "recipe": asdict(r), "lines": digest_of(lines.numpy())}
-    done = 0
-    if state is not None and state.exists():
-        found = read_state(state, about, what="an ALPINE training")
-        done = int(found["progress"])
-        restore_training(model, optimizer, found)
-        for _ in range(done):  # the batches that were
-            rng.integers(len(lines), size=r.batch_lines)
+    about: dict[str, object] = {
+        "config": asdict(config),
+        "recipe": asdict(r),
+        "lines": digest_of(lines.numpy()),
+    }
     losses: list[float] = []
-    for step in range(done, r.n_iterations):
-        for group in optimizer.param_groups:
-            group["lr"] = r.rate(step)
-        batch = lines[rng.integers(len(lines), size=r.batch_lines)]
-        batch = batch[:, : int((batch != PAD).sum(1).max())].to(device)  # the rest is padding
-        logits = model(batch[:, :-1])
-        loss = nn.functional.cross_entropy(
-            logits.flatten(0, 1), batch[:, 1:].flatten(), ignore_index=PAD
-        )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        losses.append(float(loss.detach()))
-        if (step + 1) % every == 0 or step + 1 == r.n_iterations:
-            if state is not None:
-                progress = {"progress": torch.tensor(step + 1)}
-                write_state(state, training_tensors(model, optimizer) | progress, about)
-            if tell is not None:
-                tell(step + 1, float(np.mean(losses[-every:])), model)
+    with ExitStack() as stack:
+        clamps = None if clamp is None else stack.enter_context(clamp(model))
+        about["clamps"] = None if clamps is None else clamps.digest
+        done = 0
+        if state is not None and state.exists():
+            found = read_state(state, about, what="an ALPINE training")
+            done = int(found["progress"])
+            restore_training(model, optimizer, found)
+            for _ in range(done):  # the batches that were
+                rng.integers(len(lines), size=r.batch_lines)
+        for step in range(done, r.n_iterations):
+            if clamps is not None:
+                clamps.at(step)
+            for group in optimizer.param_groups:
+                group["lr"] = r.rate(step)
+            batch = lines[rng.integers(len(lines), size=r.batch_lines)]
+            losses.append(_update(model, optimizer, batch.to(device)))
+            if (step + 1) % every == 0 or step + 1 == r.n_iterations:
+                if state is not None:
+                    progress = {"progress": torch.tensor(step + 1)}
+                    write_state(state, training_tensors(model, optimizer) | progress, about)
+                if tell is not None:
+                    tell(step + 1, float(np.mean(losses[-every:])), model)
     return model.eval()
+
+
+def _update(model: PathGPT, optimizer: torch.optim.Optimizer, batch: torch.Tensor) -> float:
+    """One update on token lines int64 `[B, S]`; returns the loss."""
+    batch = batch[:, : int((batch != PAD).sum(1).max())]  # the rest is padding
+    logits = model(batch[:, :-1])
+    loss = nn.functional.cross_entropy(
+        logits.flatten(0, 1), batch[:, 1:].flatten(), ignore_index=PAD
+    )
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return float(loss.detach())

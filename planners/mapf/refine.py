@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 
@@ -23,20 +24,30 @@ from pilotage.planners.mapf.space_time import Reservations
 
 REACTION = 0.05  # how fast the weights follow the gains
 GROUP_SIZES = (2, 4, 8, 16)
+Listener = Callable[[float, int], None]  # hears of better plans: seconds since the start, cost
 
 
 def refine(
-    problem: Problem, search: SafeIntervalSearch, plan: np.ndarray, *, seed: int
+    problem: Problem,
+    search: SafeIntervalSearch,
+    plan: np.ndarray,
+    *,
+    seed: int,
+    on_better: Listener | None = None,
 ) -> np.ndarray:
     """A plan with a sum of costs not above that of `plan`, vertices int32 [T + 1, N].
 
-    Uses the problem's time up, unless the lower bound is reached.
+    Uses the problem's time up, unless the lower bound is reached. `on_better` is called at each
+    better plan.
     """
     arrivals = arrival_steps(plan, problem.goals)
     paths = [plan[: arrivals[i] + 1, i].copy() for i in range(problem.n_agents)]
     state = _Refinement(problem, search, paths, np.random.default_rng(seed))
     while not problem.deadline.passed and state.total > problem.lower_bound:
+        before = state.total
         state.improve()
+        if on_better is not None and state.total < before:
+            on_better(problem.deadline.elapsed, state.total)
     return stack_paths(state.paths)
 
 

@@ -175,14 +175,14 @@ def compiled_before_the_clock(solver: Solver[P]) -> Solver[P]:
         variant = (solver.__name__, *choices.values())
         if variant not in _compiled:
             toy: Callable[..., PlanResult] = solver
-            toy(_toy(), time_limit_s=600.0, **choices)
+            toy(toy_instance(), time_limit_s=600.0, **choices)
             _compiled.add(variant)
         return solver(instance, *args, **kwargs)
 
     return timed
 
 
-def _toy() -> MapfInstance:
+def toy_instance() -> MapfInstance:
     """Two agents that meet in a small room."""
     free = np.ones((2, 3), bool)
     return MapfInstance.one_shot(free, [[0, 0], [0, 2]], [[0, 2], [0, 0]], name="toy")

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from pilotage.steering import Intervention, Selector, Steerer, random_matched
+from pilotage.steering.gates import Gate
 from pilotage.steering.tokens import ACTION, IMAGE, INSTRUCTION, PAD
 
 RESID = "layers.1.resid:out"
@@ -67,6 +68,13 @@ def steered_logits(
     return logits
 
 
+def gate(d: int = 32, *, seed: int = 0, reads: str = "layers.1.resid:in") -> Gate:
+    """A random network of five hidden units, whose values are spread over (0, 1)."""
+    generator = torch.Generator().manual_seed(seed)
+    inner = 0.2 * torch.randn(5, d + 1, generator=generator)
+    return Gate(reads, inner, torch.randn(2, 6, generator=generator))
+
+
 def every_kind(d: int = 32) -> list[Intervention]:
     v = unit(d, 1)
     return [
@@ -77,6 +85,7 @@ def every_kind(d: int = 32) -> list[Intervention]:
         Intervention("ablate", NEURONS, 0.5, neurons=torch.tensor([3, 5, 9])),
         Intervention("affine", RESID, 0.7, affine=torch.stack((1 + 2 * unit(d, 2), 5 * v))),
         Intervention("setpoint", RESID, 1.0, direction=v, bounds=(2.5, 3.0)),
+        Intervention("guided", RESID, 6.0, direction=v, gate=gate(d)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Entropies against scipy, entropy directions on planted data, and doses found by halving."""
+"""Entropies against scipy, entropy directions on planted data, quick and slow successes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from pilotage.steering.distributions import coefficient_for, divergence, entropy
-from pilotage.steering.entropic import efficiency_vector, entropy_vector
+from pilotage.steering.distributions import divergence, entropy
+from pilotage.steering.entropic import efficiency_pairs, efficiency_vector, entropy_vector
 from pilotage.steering.vectors import mean_difference
 
 SITE = "layers.0.resid:out"
@@ -75,8 +75,36 @@ def test_efficiency_pairs_the_shortest_with_the_longest_success_of_a_task() -> N
     assert made.norm == expected.norm
     assert made.source["n_pairs"] == 2
     assert made.source["mean_steps_saved"] == (26 + 5) / 2
+
+
+def test_efficiency_pairs_are_those_of_brute_force() -> None:
+    """All ordered pairs of successes of one task, and of each task the one that saves most."""
+    rng = np.random.default_rng(0)
+    tasks = [f"t{i}" for i in rng.integers(0, 12, 60)]
+    steps, done = rng.integers(1, 30, 60).tolist(), (rng.random(60) < 0.5).tolist()
+    best: dict[str, int] = {}
+    for i in range(60):
+        for j in range(60):
+            if tasks[i] == tasks[j] and done[i] and done[j] and steps[j] > steps[i]:
+                best[tasks[i]] = max(best.get(tasks[i], 0), steps[j] - steps[i])
+    pairs = efficiency_pairs(tasks, steps, done)
+    assert {tasks[a]: steps[b] - steps[a] for a, b in pairs} == best
+    assert len(pairs) == len(best)
+    assert all(tasks[a] == tasks[b] and done[a] and done[b] for a, b in pairs)
+
+
+def test_too_few_pairs_are_refused_with_the_reason() -> None:
+    z = torch.randn(7, D, generator=torch.Generator().manual_seed(0))
+    tasks, steps = ["a", "b", "c", "c", "d", "d", "d"], [1, 2, 5, 5, 3, 4, 9]
+    done = [True, False, True, True, True, True, False]
+    why = r"only 1 of 4 tasks have .* 2 are needed \(without a success: 1 tasks, with one: 1, with "
+    with pytest.raises(ValueError, match=why + "more of one length: 1"):
+        efficiency_vector(z, tasks, steps, done, site=SITE, min_pairs=2)
+    assert efficiency_vector(z, tasks, steps, done, site=SITE).source["n_pairs"] == 1
     with pytest.raises(ValueError, match="no task has two successes"):
         efficiency_vector(z[:2], ["a", "b"], [1, 2], [True, True], site=SITE)
+    with pytest.raises(ValueError, match="7 activations, 6 tasks"):
+        efficiency_vector(z, tasks[:6], steps, done, site=SITE)
 
 
 def test_bad_entropies_are_refused() -> None:
@@ -89,28 +117,3 @@ def test_bad_entropies_are_refused() -> None:
         entropy_vector(z, h, site=SITE, strata=[0, 1, 2])
     with pytest.raises(ValueError, match="finite"):
         entropy_vector(z, torch.full((20,), torch.nan), site=SITE)
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-def test_a_dose_is_found_where_the_divergence_is_what_was_asked_for(sign: int) -> None:
-    """Logits a with c added to one: its divergence is known from the two distributions."""
-    base = torch.from_numpy(np.random.default_rng(0).normal(size=32))
-    push = torch.zeros(32, dtype=torch.float64)
-    push[4] = 1.0
-
-    def measure(c: float) -> float:
-        return float(divergence(base, base + c * push))
-
-    found = coefficient_for(measure, 0.02, first=sign * 0.01, limit=100)
-    assert np.sign(found) == sign
-    p, q = torch.softmax(base, 0).numpy(), torch.softmax(base + found * push, 0).numpy()
-    assert stats.entropy(p, q) == pytest.approx(0.02, rel=0.02)
-
-
-def test_a_dose_that_cannot_be_reached_is_refused() -> None:
-    with pytest.raises(ValueError, match="hardly reaches the output"):
-        coefficient_for(lambda c: 0.001, 1.0, first=1.0, limit=64)
-    with pytest.raises(ValueError, match="jumps over"):
-        coefficient_for(lambda c: float(c > 3), 0.5, first=1.0, limit=64)
-    with pytest.raises(ValueError, match="target > 0"):
-        coefficient_for(lambda c: c, -1.0, first=1.0, limit=64)
