@@ -23,7 +23,7 @@ import numpy as np
 
 from pilotage.envs.mapf.instance import MapfInstance
 from pilotage.envs.mapf.lifelong import draw_lifelong
-from pilotage.envs.mapf.pogema_files import read_pogema_roles
+from pilotage.envs.mapf.pogema_files import PogemaRoles, read_pogema_roles
 from pilotage.envs.mapf.simulator import MapfSimulator
 from pilotage.envs.mapf.validation import lifelong_report
 from pilotage.envs.r2r.files import data_root
@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         instances = []
         for seed in range(a.seeds):
             name, role = roles[seed % len(roles)]
-            instances.append(draw_lifelong(role, n, n_goals=steps, seed=seed, name=name))
+            instances.append(draw_lifelong(livable(role), n, n_goals=steps, seed=seed, name=name))
         bound = np.mean([alone(instance, steps) for instance in instances])
         for name in names:
             played = play(instances, POLICIES[name](network), steps)
@@ -128,6 +128,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{a.map}, {a.seeds} seeds, {steps} steps\n")
     print(to_markdown(rows))
     return 0
+
+
+def livable(role: PogemaRoles) -> PogemaRoles:
+    """The same without the starts from which fewer than two goals can be reached."""
+    from scipy.ndimage import label
+
+    part, n_parts = label(role.free)
+    n_goals = np.bincount(part[role.may_be_goal], minlength=n_parts + 1)
+    return PogemaRoles(role.free, role.may_start & (n_goals[part] >= 2), role.may_be_goal)
 
 
 Maker = Callable[[MapfInstance, int], LifelongPolicy]  # for an instance and a seed

@@ -174,7 +174,7 @@ def _show(agent_id: str, found: dict[str, Any], asked: Asked) -> None:
 
     from pilotage.episodes.tables import to_rich
 
-    console = Console(width=120)
+    console = Console(width=140)
     for name, tables in found.items():
         console.print(
             f"{agent_id}, {name}: mean {asked.metric} {tables['negative']:.3f} "

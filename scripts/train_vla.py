@@ -13,6 +13,7 @@ import reprlib
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,6 +122,7 @@ class _Training:
             start_from(model, Path(options.start_from))
         remembers = self.config.memory_steps > 1
         window = self.config.memory_steps if remembers else options.window_steps
+        pretrained: dict[str, Any] = OF_PRETRAINED if self.config.language else {}
         train_config = TrainConfig(
             n_updates=options.updates,
             batch_windows=options.batch_windows,
@@ -130,7 +132,7 @@ class _Training:
             pointing_weight=options.pointing_weight,
             clause_weight=options.clause_weight,
             seed=options.seed,
-            **(OF_PRETRAINED if self.config.language else {}),
+            **pretrained,
         )
         self.trainer = Trainer(
             model, train_config, vla_clamps(options.clamp, options.release, model)

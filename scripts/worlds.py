@@ -44,9 +44,7 @@ class TrainingWorld:
         """Success rate per family, and overall."""
         from pilotage.episodes.loop import run_episodes
 
-        records = run_episodes(
-            envs, agent, tasks, [BASELINE], frames="none", on_error="raise"
-        )
+        records = run_episodes(envs, agent, tasks, [BASELINE], frames="none", on_error="raise")
         rates = {"all": float(np.mean([r.success for r in records]))}
         for family in sorted({r.task.family for r in records}):
             rates[family] = float(np.mean([r.success for r in records if r.task.family == family]))

@@ -66,6 +66,12 @@ class Gate:
             parts.update(tensor.numpy().tobytes())
         return parts.hexdigest()
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Gate) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
     def value(self, h: torch.Tensor) -> torch.Tensor:
         """Of states `[n, d]`, in (0, 1), float32 `[n]`."""
         n = len(h)

@@ -121,11 +121,11 @@ class Guide:
             made = cls(
                 header["reads"],
                 tuple(header["sites"]),
-                *(tensors[name] for name in _TENSORS),
-                header["model_digest"],
-                header["method"],
-                header["source"],
-                str(path),
+                **{name: tensors[name] for name in _TENSORS},
+                model_digest=header["model_digest"],
+                method=header["method"],
+                source=header["source"],
+                file=str(path),
             )
         except (KeyError, ValueError) as error:
             raise ArtefactError(f"{path}: {error}") from error

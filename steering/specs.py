@@ -193,14 +193,29 @@ def _reference(intervention: Intervention, folder: Path | str | None) -> dict[st
 
 
 def _guide_reference(intervention: Intervention, folder: Path | str | None) -> dict[str, str]:
-    """File and digest of the guide that an edit comes from; the file must be there already."""
-    origin = intervention.origin
-    if folder is not None or "file" not in origin:
+    """File and digest of the guide that an edit comes from; writes one of its own into a folder."""
+    origin, gate, direction = intervention.origin, intervention.gate, intervention.direction
+    if folder is None and "file" in origin:
+        return {"file": str(origin["file"]), "digest": str(origin["guide"])}
+    if folder is None or gate is None or direction is None:
         raise ValueError(
-            f"the guide of the edit at {intervention.site} is not written here; save it with "
-            "Guide.save, load it from there, and pass no folder to to_spec"
+            f"the guide of the edit at {intervention.site} has no file; pass a folder to to_spec, "
+            "or save it with Guide.save and load it from there"
         )
-    return {"file": str(origin["file"]), "digest": str(origin["guide"])}
+    made = Guide(
+        gate.reads,
+        (intervention.site,),
+        direction[None],
+        torch.ones(1),
+        gate.inner,
+        gate.outer,
+        str(origin.get("model", "")),
+        str(origin.get("method", "")),
+        dict(origin),
+    )
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    made.save(Path(folder) / f"{made.digest[:16]}.safetensors")
+    return {"file": f"{made.digest[:16]}.safetensors", "digest": made.digest}
 
 
 def _load_guide(

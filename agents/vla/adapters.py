@@ -18,7 +18,7 @@ from torch import nn
 from pilotage.agents.vla.model import VLAModel
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-SCALE = 2.0  # alpha / rank, the customary factor of an adapter's output
+SCALE = 2  # alpha / rank, the customary factor of an adapter's output
 ADAPTER = "default"  # the name that peft gives it
 ROWS = "decoder.model.embed_tokens.bins"
 _A, _B = f".lora_A.{ADAPTER}.weight", f".lora_B.{ADAPTER}.weight"

@@ -73,7 +73,7 @@ class LayerMonitor:
 
     def trace(self, n_slots: int) -> dict[str, np.ndarray]:
         """The last readings of the rows up to `n_slots`; see the class."""
-        trace = {
+        trace: dict[str, np.ndarray] = {
             "stream_norms": self._norms,
             "stream_moves": self._moves,
             "lens_bins": self._bins,

@@ -65,7 +65,7 @@ def axis_feedback(
     clusters = np.concatenate([picks, picks])
     axes = [
         *principal_axes(states, ranks),
-        logistic_axis(*sides, f"{positive} or {negative}"),
+        logistic_axis(sides[0], sides[1], f"{positive} or {negative}"),
         random_axis(states, seed),
     ]
     natural = told.logits("negative")
@@ -78,7 +78,11 @@ def axis_feedback(
         edits = [_edit(site, axis, sign * size) for sign in (1, -1)]
         steered = [told.logits("negative", edits=[edit]) for edit in edits]
         moved = [
-            control_effect(*(p.report(summary(s)) for s in steered), p.report(summary(natural)))
+            control_effect(
+                p.report(summary(steered[0])),
+                p.report(summary(steered[1])),
+                p.report(summary(natural)),
+            )
             for p in probes
         ]
         said = held_out_reports(outputs, labels[k], clusters) > 0

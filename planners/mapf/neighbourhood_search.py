@@ -48,12 +48,12 @@ def new_groups(sizes: tuple[int, ...], n_steps: int) -> Groups:
 
 
 @numba.njit(cache=True)
-def plan_first(order, begin, max_work, ways, team, labels, group):  # type: ignore[no-untyped-def]
+def plan_first(order, begin, price, max_work, ways, team, labels, group):  # type: ignore[no-untyped-def]
     """First paths for the agents of `order` from `begin` on, around those before them but through
     them where they must. Returns (status, how far it came)."""
     for k in range(begin, len(order)):
         i = order[k]
-        length = find(i, FAR, max_work, ways, team, labels)
+        length = find(i, price, FAR, max_work, ways, team, labels)
         if length < 0:
             return length, k
         put(i, labels.path, length, team)
@@ -62,7 +62,7 @@ def plan_first(order, begin, max_work, ways, team, labels, group):  # type: igno
 
 
 @numba.njit(cache=True)
-def repair(until, max_work, ways, team, labels, group, groups):  # type: ignore[no-untyped-def]
+def repair(until, price, max_work, ways, team, labels, group, groups):  # type: ignore[no-untyped-def]
     """Neighbourhoods until WORK exceeds `until`, or nobody meets. One that is under way when it
     exceeds `max_work` is undone."""
     while team.counts[WORK] < until:
@@ -73,7 +73,7 @@ def repair(until, max_work, ways, team, labels, group, groups):  # type: ignore[
         groups.tries[0] += 1
         before = team.counts[WORK]
         team.counts[WORK] += EACH
-        gain = _plan_again(max_work, ways, team, labels, group, groups)
+        gain = _plan_again(price, max_work, ways, team, labels, group, groups)
         if gain in (NO_ROOM, NO_BUDGET):
             return gain
         pace = 100.0 * max(gain, 0) / (team.counts[WORK] - before)
@@ -108,7 +108,7 @@ def _count(i, sign, team, group):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _plan_again(max_work, ways, team, labels, group, groups):  # type: ignore[no-untyped-def]
+def _plan_again(price, max_work, ways, team, labels, group, groups):  # type: ignore[no-untyped-def]
     """New paths for the group if they are not worse; the gain, or NO_PATH, NO_ROOM, NO_BUDGET."""
     n, pairs = group.size[0], team.counts[PAIRS]
     for k in range(n):
@@ -121,7 +121,7 @@ def _plan_again(max_work, ways, team, labels, group, groups):  # type: ignore[no
     while planned < n:
         i = group.members[planned]
         spare = SLACK * (pairs - team.counts[PAIRS] + 1)
-        status = find(i, spare, max_work, ways, team, labels)
+        status = find(i, price, spare, max_work, ways, team, labels)
         if status < 0:
             break
         put(i, labels.path, status, team)

@@ -38,6 +38,8 @@ from pilotage.planners.mapf.team_table import PAIRS, USED, WORK, place, team_tab
 
 CHUNK_S = 0.01  # what one call into the compiled search should take
 GROUP_SIZES = (2, 4, 8, 16)
+FIRST_PRICE = 20  # steps that a first path goes out of its way to meet one agent less
+REPAIR_PRICE = 60  # the same while repairing
 
 
 def lns2(
@@ -128,10 +130,10 @@ class RepairSearch:
             left = work + 1 + int(self._pace * max(0.0, clock.left))
             memory = self._ways, self._team, self._labels, self._group
             if at < len(order):
-                status, at = plan_first(order, at, left, *memory)
+                status, at = plan_first(order, at, FIRST_PRICE, left, *memory)
             else:
                 until = work + 1 + int(self._pace * min(CHUNK_S, max(0.0, clock.left)))
-                status = repair(until, max(until, left), *memory, self._groups)
+                status = repair(until, REPAIR_PRICE, max(until, left), *memory, self._groups)
                 if status == DONE:
                     return True
             took, done = clock.elapsed - started, int(self._team.counts[WORK]) - work

@@ -6,6 +6,9 @@ same agents on it; who enters a span meets all of them, once, however long it st
 places with somebody meets it. Labels (span, arrival, meetings) are expanded by (meetings, length);
 a label is dropped when another of its span is not later and meets not more, which loses nothing
 since waiting inside a span is free. The answer is therefore exact in these costs.
+
+Where everybody must be met by somebody, looking for the fewest sees the whole map. With a `price` in
+steps for each meeting, meetings and steps are added up instead, and what is found is the least sum.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from pilotage.planners.mapf.team_table import EPOCH, FOREVER, WORK, TeamTable, r
 NO_PATH, NO_ROOM, NO_BUDGET = -1, -2, -3
 _RESTING = -1  # the span of a label that rests at the goal
 _STEP_BITS = 20
+FEWEST = 1 << _STEP_BITS  # the price at which no number of steps makes up for a meeting
 _LAST_STEP = (1 << _STEP_BITS) - 1
 
 
@@ -57,9 +61,10 @@ def labels_for(team: TeamTable, n_labels: int) -> Labels:
 
 
 @numba.njit(cache=True)
-def find(i, max_met, max_work, ways, team, memory):  # type: ignore[no-untyped-def]
-    """The length of the best path of agent i that meets at most `max_met`, written into
-    `memory.path`; or NO_PATH, NO_ROOM (of pool, labels or steps), NO_BUDGET (WORK > max_work).
+def find(i, price, max_met, max_work, ways, team, memory):  # type: ignore[no-untyped-def]
+    """The length of the path of agent i with the least length + price * meetings that meets at
+    most `max_met`, written into `memory.path`; or NO_PATH, NO_ROOM (of pool, labels or steps),
+    NO_BUDGET (WORK > max_work).
 
     The agent itself must be taken out.
     """
@@ -81,14 +86,13 @@ def find(i, max_met, max_work, ways, team, memory):  # type: ignore[no-untyped-d
         return NO_ROOM
     origin = first[start]
     met = np.int64(spans[origin, 2])
-    if not _offer(start, origin, 0, met, -1, field[start], epoch, labels, heap, known, size):
+    key = met * price + field[start]
+    if not _offer(start, origin, 0, met, -1, key, epoch, labels, heap, known, size):
         return NO_ROOM
     while size[1] > 0:
         top, size[1] = pop(heap, size[1])
         v, span, step = labels[top, 0], labels[top, 1], labels[top, 2]
         met = np.int64(labels[top, 3])
-        if met > max_met:
-            return NO_PATH
         if span == _RESTING:
             return _trace(top, labels, memory.path)
         if known[span, 1] <= step:
@@ -102,11 +106,17 @@ def find(i, max_met, max_work, ways, team, memory):  # type: ignore[no-untyped-d
             later = met
             for k in range(span + 1, first[v] + n_spans[v]):
                 later += spans[k, 2]
-            if not _write(v, _RESTING, step, later, top, step, labels, heap, size):
+            key = later * price + step
+            if later <= max_met and not _write(
+                v, _RESTING, step, later, top, key, labels, heap, size
+            ):
                 return NO_ROOM
         if end < FOREVER:  # wait for those who come next
-            more, f = met + spans[span + 1, 2], end + 1 + field[v]
-            if not _offer(v, span + 1, end + 1, more, top, f, epoch, labels, heap, known, size):
+            more = met + spans[span + 1, 2]
+            key = more * price + end + 1 + field[v]
+            if more <= max_met and not _offer(
+                v, span + 1, end + 1, more, top, key, epoch, labels, heap, known, size
+            ):
                 return NO_ROOM
         for action in range(1, 5):
             u = neighbours[v, action]
@@ -122,14 +132,16 @@ def find(i, max_met, max_work, ways, team, memory):  # type: ignore[no-untyped-d
                 arrival, more = max(step + 1, begin), met + spans[k, 2]
                 if k != first[u] and arrival == begin and spans[k - 1, 2] > 0:
                     more += _swaps(v, u, begin - 1, team.goals, head, following, where, arrive)
-                f = arrival + field[u]
-                if not _offer(u, k, arrival, more, top, f, epoch, labels, heap, known, size):
+                key = more * price + arrival + field[u]
+                if more <= max_met and not _offer(
+                    u, k, arrival, more, top, key, epoch, labels, heap, known, size
+                ):
                     return NO_ROOM
     return NO_PATH
 
 
 @numba.njit(cache=True)
-def _offer(v, span, step, met, parent, f, epoch, labels, heap, known, size):  # type: ignore[no-untyped-def]
+def _offer(v, span, step, met, parent, key, epoch, labels, heap, known, size):  # type: ignore[no-untyped-def]
     """Adds a label unless another of its span is as good; False when there is no room."""
     written = True
     if known[span, 0] != epoch:
@@ -139,20 +151,20 @@ def _offer(v, span, step, met, parent, f, epoch, labels, heap, known, size):  # 
     if known[span, 1] > step and not worse:
         if met <= known[span, 3]:
             known[span, 2], known[span, 3] = step, met
-        written = _write(v, span, step, met, parent, f, labels, heap, size)
+        written = _write(v, span, step, met, parent, key, labels, heap, size)
     return written
 
 
 @numba.njit(cache=True)
-def _write(v, span, step, met, parent, f, labels, heap, size):  # type: ignore[no-untyped-def]
+def _write(v, span, step, met, parent, key, labels, heap, size):  # type: ignore[no-untyped-def]
     at = size[0]
-    if at >= len(labels) or f >= _LAST_STEP:
+    if at >= len(labels) or step >= _LAST_STEP:
         return False
     labels[at, 0], labels[at, 1], labels[at, 2] = v, span, step
     labels[at, 3], labels[at, 4] = met, parent
     size[0] += 1
-    key = (np.int64(met) << (2 * _STEP_BITS)) | (np.int64(f) << _STEP_BITS)
-    size[1] = push(heap, size[1], key | np.int64(_LAST_STEP - step), at)
+    later_first = np.int64(_LAST_STEP - step)
+    size[1] = push(heap, size[1], (np.int64(key) << _STEP_BITS) | later_first, at)
     return True
 
 

@@ -119,7 +119,7 @@ def test_what_is_installed_is_what_peft_merges(folder: Path) -> None:
             module.merge()
             merged = module.get_base_layer().weight
             torch.testing.assert_close(model.decoder.get_submodule(name).weight, merged)
-    assert SCALE == 2.0
+    assert SCALE == 2
     bins = training.decoder.model.embed_tokens.bins
     torch.testing.assert_close(model.decoder.get_input_embeddings().weight[-N_BINS:], bins)
     torch.testing.assert_close(model.decoder.lm_head.weight[-N_BINS:], bins)

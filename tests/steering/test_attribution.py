@@ -128,6 +128,33 @@ def test_verifying_patches_the_top_the_sample_and_its_controls() -> None:
     assert atp.better["all"].value == pytest.approx(atp.agreement.pearson - relp.agreement.pearson)
 
 
+def test_the_matched_control_is_another_place_at_the_same_tokens() -> None:
+    """Of three places two share their tokens: the one is the control of the other."""
+    net, forward = setting()
+    sides = both_sides(net, forward, MLP, (R, TOKENS))
+    best, alike, other = places = (
+        Place(MLP[0], "action"),
+        Place(MLP[1], "action"),
+        Place(MLP[2], "instruction"),
+    )
+    carried = np.array([[3.0] * R, [2.0] * R, [1.0] * R])
+    true = patch_places(net, forward, sides, GROUPS, [alike]).means / sides.gap
+    for seed in range(5):
+        (found,) = verify(
+            net,
+            forward,
+            sides,
+            GROUPS,
+            {"atp": Scores(places, carried)},
+            clusters=range(R),
+            k=1,
+            seed=seed,
+        )
+        assert [v.place for v in found.top] == [best]
+        assert found.control.matched == pytest.approx(abs(float(true[0])))
+    assert other.part == "mlp:out"
+
+
 def test_places_where_nothing_differs_are_not_drawn() -> None:
     net, _ = setting()
     inputs = two_inputs(R)

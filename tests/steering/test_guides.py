@@ -151,6 +151,15 @@ def test_a_gate_that_reads_later_than_the_edit_is_refused() -> None:
         Intervention("add", RESID, 1.0, direction=unit(D, 1), gate=gate())
 
 
+def test_what_the_gate_is_decides_the_digest_and_a_control_has_its_targets() -> None:
+    one, two = _guided(gate(seed=1)), _guided(gate(seed=2))
+    assert one.digest != two.digest
+    assert one.digest == _guided(gate(seed=1)).digest
+    with pytest.raises(ValueError, match="a matched control has the gate of its target"):
+        _guided(gate(seed=2), matched_to=one)
+    assert _guided(gate(seed=1), matched_to=one).gate == one.gate
+
+
 def test_a_gate_of_another_width_is_refused_before_anything_runs(llama) -> None:
     refused = pytest.raises(ValueError, match=r"reads 8 numbers, layers\.1\.resid:in has 32")
     with Steerer(llama, n_rows=1) as steerer, refused:

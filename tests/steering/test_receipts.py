@@ -14,21 +14,21 @@ from .helpers import RESID, begin, every_kind, groups, ids, unit
 
 def test_receipt_norm_and_dose_against_a_plain_hook(llama: LlamaForCausalLM) -> None:
     """|dh| and |dh|/|h| measured on the block's output, outside the steerer."""
-    tokens, layout = ids(6, 6), groups(6, 6)
+    tokens, layout = ids(7, 6), groups(7, 6)
     outputs: list[torch.Tensor] = []
     handle = llama.model.layers[1].register_forward_hook(lambda m, a, out: outputs.append(out))
     kinds = every_kind()[:3] + every_kind()[5:]
-    with Steerer(llama, n_rows=6) as steerer, torch.no_grad():
+    with Steerer(llama, n_rows=7) as steerer, torch.no_grad():
         llama(tokens)
         for row, what in enumerate(kinds):
             steerer.set_row(row, [what])
         begin(steerer, layout)
         llama(tokens)
         doses = steerer.last_dose()
-        receipts = [steerer.receipt(row) for row in range(6)]
+        receipts = [steerer.receipt(row) for row in range(7)]
     handle.remove()
     change, before = (outputs[1] - outputs[0]).norm(dim=-1), outputs[0].norm(dim=-1)
-    for row in range(5):
+    for row in range(6):
         n = 5 if row == 0 else 6
         entry = receipts[row]["interventions"][0]
         assert entry["delivered_norm_sum"]["prefill"] == pytest.approx(
@@ -38,7 +38,7 @@ def test_receipt_norm_and_dose_against_a_plain_hook(llama: LlamaForCausalLM) -> 
         assert entry["mean_dose"] == pytest.approx(expected, rel=1e-4)
         assert doses[row] == pytest.approx(expected, rel=1e-4)
     assert doses.dtype == np.float32
-    assert (doses[5:] == 0).all()
+    assert (doses[6:] == 0).all()
 
 
 def test_clamp_dose_is_over_the_stream_it_is_added_to(llama: LlamaForCausalLM) -> None:

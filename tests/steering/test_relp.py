@@ -177,6 +177,7 @@ def test_nothing_stays_after_an_error_in_the_middle_of_a_forward() -> None:
     assert count_hooks(model) == 0
     score = torch.randn(3, 4, requires_grad=True)
     assert score.softmax(-1).requires_grad, "softmax still is detached"
+    assert torch._C._len_torch_function_stack() == 0, "torch's functions still are watched"
 
 
 def test_a_softmax_of_the_metric_keeps_its_gradient() -> None:
@@ -188,6 +189,17 @@ def test_a_softmax_of_the_metric_keeps_its_gradient() -> None:
             model, lambda: model(tokens).logits[:, -1].softmax(-1)[:, LOGIT], ["layers.1.mlp:out"]
         )
     assert found["layers.1.mlp:out"].abs().max() > 0
+
+
+def test_attention_that_names_its_arguments_is_frozen_too() -> None:
+    """Gradients reach the values, and neither queries nor keys."""
+    model = make_llama().requires_grad_(False)
+    attention = _KeywordAttention(model.model.layers[0].self_attn)
+    model.model.layers[0].self_attn = attention
+    with Relevance(model, attention=True):
+        total = model(ids(2, 5)).logits[:, -1, LOGIT].sum()
+    reached = torch.autograd.grad(total, attention.leaves, allow_unused=True)
+    assert [gradient is not None for gradient in reached] == [False, False, True]
 
 
 def test_what_the_rules_cannot_reach_is_refused() -> None:
@@ -223,6 +235,20 @@ class _OddNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.weight * x / x.abs().mean(-1, keepdim=True)
+
+
+class _KeywordAttention(nn.Module):
+    """One head; queries, keys and values are the input times a leaf each."""
+
+    def __init__(self, real: nn.Module) -> None:
+        super().__init__()
+        self.o_proj = real.o_proj
+        self.leaves = [torch.ones((), requires_grad=True) for _ in range(3)]
+
+    def forward(self, hidden_states: torch.Tensor, **_: Any) -> tuple[torch.Tensor, None]:
+        query, key, value = (leaf * hidden_states for leaf in self.leaves)
+        attend = nn.functional.scaled_dot_product_attention
+        return self.o_proj(attend(query=query, key=key, value=value)), None
 
 
 class _PlainAttention(nn.Module):

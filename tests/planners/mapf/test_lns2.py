@@ -13,7 +13,7 @@ from pilotage.envs.mapf import MapfInstance, validate_paths
 from pilotage.planners.mapf import PlanStatus, cbs, lns2
 from pilotage.planners.mapf.graph import FAR
 from pilotage.planners.mapf.results import Problem
-from pilotage.planners.mapf.soft_intervals import NO_BUDGET, NO_PATH, Ways, find, labels_for
+from pilotage.planners.mapf.soft_intervals import FEWEST, NO_BUDGET, NO_PATH, Ways, find, labels_for
 from pilotage.planners.mapf.team_table import OUT, met_by, put, take, team_table
 
 PASSAGE = MapfInstance.one_shot(np.ones((1, 5), bool), [[0, 0], [0, 4]], [[0, 4], [0, 0]])
@@ -53,10 +53,12 @@ def worlds(n: int, seed: int):
             n -= 1
 
 
-def cheapest_meetings(problem: Problem, paths) -> tuple[int, int]:
-    """(meetings, length) of agent 0, least in this order; Dijkstra over (step, vertex) with
-    meetings as the search defines them: who comes into a cell meets all in it, who stays meets
-    them again only when others are there than a step before; and exchanges of places."""
+def cheapest_meetings(problem: Problem, paths, price: int = FEWEST) -> tuple[int, int]:
+    """(meetings, length) of agent 0 with the least sum; Dijkstra over (step, vertex).
+
+    Meetings as the search defines them: who comes into a cell meets all in it, who stays meets them
+    again only when others are there than a step before; and exchanges of places.
+    """
     others = [p for p in paths if p is not None]
     horizon = max([len(p) for p in others], default=1)
     longest = horizon + problem.graph.n_vertices
@@ -69,17 +71,19 @@ def cheapest_meetings(problem: Problem, paths) -> tuple[int, int]:
         sets = [there(goal, s) for s in range(t, longest + 1)]
         return sum(len(b) for a, b in pairwise(sets) if b != a)
 
-    queue = [(len(there(start, 0)), 0, start, False)]
+    met = len(there(start, 0))
+    queue = [(met * price, 0, start, met, False)]
     seen = set()
     while queue:
-        met, t, v, rests = heapq.heappop(queue)
+        _, t, v, met, rests = heapq.heappop(queue)
         if rests:
             return met, t
         if (t, v) in seen or t == longest:
             continue
         seen.add((t, v))
         if v == goal:
-            heapq.heappush(queue, (met + resting(t), t, v, True))
+            at_last = met + resting(t)
+            heapq.heappush(queue, (at_last * price + t, t, v, at_last, True))
         for u in problem.graph.neighbours[v].tolist():
             if u < 0:
                 continue
@@ -87,7 +91,8 @@ def cheapest_meetings(problem: Problem, paths) -> tuple[int, int]:
             more = len(now) if u != v or now != there(v, t) else 0
             if u != v:
                 more += sum(at(p, t) == u and at(p, t + 1) == v for p in others)
-            heapq.heappush(queue, (met + more, t + 1, u, False))
+            paid = (met + more) * price + t + 1
+            heapq.heappush(queue, (paid, t + 1, u, met + more, False))
     raise AssertionError("every goal can be reached")
 
 
@@ -125,7 +130,7 @@ def test_sipps_meets_the_fewest_and_is_the_shortest_of_these() -> None:
     for problem, paths in worlds(250, seed=1):
         expected = cheapest_meetings(problem, paths)
         ways, team, labels = prepared(problem, paths)
-        length = find(0, FAR, 1 << 40, ways, team, labels)
+        length = find(0, FEWEST, FAR, 1 << 40, ways, team, labels)
         path = labels.path[: length + 1].copy()
         assert (path[0], path[-1]) == (problem.starts[0], problem.goals[0])
         assert all(u in problem.graph.neighbours[v] for v, u in pairwise(path))
@@ -135,14 +140,26 @@ def test_sipps_meets_the_fewest_and_is_the_shortest_of_these() -> None:
     assert min(met_somebody, waited) > 25
 
 
+def test_with_a_price_the_sum_is_the_least() -> None:
+    shorter = 0
+    for problem, paths in worlds(150, seed=5):
+        met, length = cheapest_meetings(problem, paths, price=2)
+        ways, team, labels = prepared(problem, paths)
+        found = find(0, 2, FAR, 1 << 40, ways, team, labels)
+        path = labels.path[: found + 1].copy()
+        assert 2 * meetings(problem, paths, path) + found == 2 * met + length
+        shorter += length < cheapest_meetings(problem, paths)[1]
+    assert shorter > 10
+
+
 def test_the_limits_of_a_search_are_kept() -> None:
     met = [(p, q) for p, q in worlds(100, seed=2) if cheapest_meetings(p, q)[0] > 0]
     for problem, paths in met:
         ways, team, labels = prepared(problem, paths)
         fewest = cheapest_meetings(problem, paths)[0]
-        assert find(0, fewest - 1, 1 << 40, ways, team, labels) == NO_PATH
-        assert find(0, fewest, 1 << 40, ways, team, labels) >= 0
-        assert find(0, FAR, 0, ways, team, labels) == NO_BUDGET
+        assert find(0, FEWEST, fewest - 1, 1 << 40, ways, team, labels) == NO_PATH
+        assert find(0, FEWEST, fewest, 1 << 40, ways, team, labels) >= 0
+        assert find(0, FEWEST, FAR, 0, ways, team, labels) == NO_BUDGET
 
 
 def meet(p, q) -> bool:
