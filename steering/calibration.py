@@ -143,7 +143,7 @@ def warn_outside(calibration: Mapping[str, Any], kind: str, coefficient: float, 
     calibration: `Calibration.to_json`, or empty. Another kind of edit than was calibrated is not
     judged: its coefficient means something else.
     """
-    if not calibration or calibration["kind"] != kind or coefficient == 0.0:
+    if not calibration or calibration["kind"] != kind:
         return
     low, high = calibration["tried"]
     if low <= coefficient <= high:

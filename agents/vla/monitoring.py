@@ -61,7 +61,7 @@ class LayerMonitor:
             yield
         streams = self._streams.take()
         logits = self._lens(streams[:, 1:])
-        best = logits[:, -1].topk(2).values
+        best, _ = logits[:, -1].topk(2)
         self._norms[rows, token] = streams.norm(dim=-1).cpu().numpy()
         self._moves[rows, token] = streams.diff(dim=1).norm(dim=-1).cpu().numpy()
         self._bins[rows, token] = logits.argmax(-1).to(torch.int16).cpu().numpy()

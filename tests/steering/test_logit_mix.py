@@ -72,6 +72,8 @@ def test_rows_that_are_not_live_are_neither_mixed_nor_counted() -> None:
             mixer.set_row(row, mix)
         logits = model(tokens, use_cache=False).logits[:, -1]
         out = mixer.mix(logits, slice(4, 8), np.array([True, False, True, True]))
+        with pytest.raises(RuntimeError, match="did not pass"):  # one forward, one mix
+            mixer.mix(logits, slice(4, 8), LIVE)
         assert torch.equal(out[1], logits[1])
         assert not torch.equal(out[0], logits[0])
         assert mixer.receipt(5, 0)["mixed_tokens"] == 0
