@@ -19,9 +19,9 @@ class Streams:
     """Keeps the stream at the last position of each row, in every forward it is around, or with
     `all_positions` at every one.
 
-    A context manager. Entered inside a Steerer, behind its `prepare` or `set_row`, it sees what the steered model computes with, an
-    edit at `resid:out` being part of what its layer does. The forward computes the same with and
-    without it.
+    A context manager. Entered inside a Steerer, behind its `prepare` or `set_row`, it sees what the
+    steered model computes with, an edit at `resid:out` being part of what its layer does. The
+    forward computes the same with and without it.
     """
 
     def __init__(self, decoder: nn.Module, *, all_positions: bool = False) -> None:

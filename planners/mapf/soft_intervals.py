@@ -7,8 +7,9 @@ places with somebody meets it. Labels (span, arrival, meetings) are expanded by 
 a label is dropped when another of its span is not later and meets not more, which loses nothing
 since waiting inside a span is free. The answer is therefore exact in these costs.
 
-Where everybody must be met by somebody, looking for the fewest sees the whole map. With a `price` in
-steps for each meeting, meetings and steps are added up instead, and what is found is the least sum.
+Where everybody must be met by somebody, looking for the fewest sees the whole map. With a `price`
+in steps for each meeting, meetings and steps are added up instead, and what is found is the least
+sum.
 """
 
 from __future__ import annotations
