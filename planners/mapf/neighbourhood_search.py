@@ -23,7 +23,7 @@ DONE, RUNNING = 0, 1  # other answers: NO_ROOM, NO_BUDGET
 N_WAYS = 3
 REACTION = 0.02  # how fast the gains follow
 LEAST_SHARE = 0.03  # of the best gain: what a way counts at least, so that it is tried at times
-SLACK = 6  # meetings counted by spans are more than the pairs that meet: give up beyond as often
+SLACK = 2  # meetings counted by spans are more than the pairs that meet: give up beyond as often
 EACH = 30  # work of a neighbourhood besides its searches, in expansions
 
 

@@ -2,7 +2,8 @@
 
 After Li et al. 2022, MAPF-LNS2: Fast Repairing for Multi-Agent Path Finding via Large Neighborhood
 Search (AAAI-22), from the paper: first paths by `soft_intervals` one after another, meetings
-allowed; then groups are planned again while not more pairs meet, until none does; what time is left
+allowed at a price (here; the paper: as few as possible, which takes longer and is repaired no
+sooner); then groups are planned again while not more pairs meet, until none does; what time is left
 shortens the plan (`refine`). Incomplete: an instance without a plan is not recognised, apart from
 goals out of reach.
 """
@@ -33,13 +34,12 @@ from pilotage.planners.mapf.results import (
     toy_instance,
 )
 from pilotage.planners.mapf.safe_intervals import SafeIntervalSearch
-from pilotage.planners.mapf.soft_intervals import NO_BUDGET, NO_ROOM, Ways, labels_for
+from pilotage.planners.mapf.soft_intervals import FEWEST, NO_BUDGET, NO_ROOM, Ways, labels_for
 from pilotage.planners.mapf.team_table import PAIRS, USED, WORK, place, team_table
 
 CHUNK_S = 0.01  # what one call into the compiled search should take
 GROUP_SIZES = (2, 4, 8, 16)
-FIRST_PRICE = 20  # steps that a first path goes out of its way to meet one agent less
-REPAIR_PRICE = 60  # the same while repairing
+FIRST_PRICE = 10  # steps that a first path goes out of its way to meet one agent less
 
 
 def lns2(
@@ -133,7 +133,7 @@ class RepairSearch:
                 status, at = plan_first(order, at, FIRST_PRICE, left, *memory)
             else:
                 until = work + 1 + int(self._pace * min(CHUNK_S, max(0.0, clock.left)))
-                status = repair(until, REPAIR_PRICE, max(until, left), *memory, self._groups)
+                status = repair(until, FEWEST, max(until, left), *memory, self._groups)
                 if status == DONE:
                     return True
             took, done = clock.elapsed - started, int(self._team.counts[WORK]) - work
