@@ -21,8 +21,8 @@ from pilotage.planners.mapf.team_table import PAIRS, WORK, met_by, put, take
 
 DONE, RUNNING = 0, 1  # other answers: NO_ROOM, NO_BUDGET
 N_WAYS = 3
-REACTION = 0.02  # how fast the gains follow
-LEAST_SHARE = 0.03  # of the best gain: what a way counts at least, so that it is tried at times
+REACTION = 0.1  # how fast the gains follow
+LEAST_SHARE = 0.1  # of the best gain: what a way counts at least, so that it is tried at times
 SLACK = 2  # meetings counted by spans are more than the pairs that meet: give up beyond as often
 EACH = 30  # work of a neighbourhood besides its searches, in expansions
 
@@ -40,7 +40,7 @@ class Groups(NamedTuple):
 def new_groups(sizes: tuple[int, ...], n_steps: int) -> Groups:
     return Groups(
         np.array(sizes, np.int64),
-        np.ones((N_WAYS, len(sizes))),
+        np.zeros((N_WAYS, len(sizes))),
         np.zeros((max(sizes), n_steps), np.int32),
         np.zeros(max(sizes), np.int32),
         np.zeros(1, np.int64),
@@ -84,7 +84,7 @@ def repair(until, price, max_work, ways, team, labels, group, groups):  # type: 
 @numba.njit(cache=True)
 def _draw(gains, random):  # type: ignore[no-untyped-def]
     """A way and a size, as often as they gain."""
-    floor = max(LEAST_SHARE * gains.max(), 1e-12)
+    floor = max(LEAST_SHARE * gains.max(), 1e-9)
     total = 0.0
     for value in gains.flat:
         total += max(value, floor)

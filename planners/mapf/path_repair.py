@@ -39,7 +39,7 @@ from pilotage.planners.mapf.team_table import PAIRS, USED, WORK, place, team_tab
 
 CHUNK_S = 0.01  # what one call into the compiled search should take
 GROUP_SIZES = (2, 4, 8, 16)
-FIRST_PRICE = 10  # steps that a first path goes out of its way to meet one agent less
+FIRST_PRICE = 15  # steps that a first path goes out of its way to meet one agent less
 
 
 def lns2(
@@ -127,7 +127,7 @@ class RepairSearch:
         at, clock = 0, self._problem.deadline
         while not clock.passed:
             started, work = clock.elapsed, int(self._team.counts[WORK])
-            left = work + 1 + int(self._pace * max(0.0, clock.left))
+            left = work + 1 + int(0.7 * self._pace * max(0.0, clock.left))  # rather early than late
             memory = self._ways, self._team, self._labels, self._group
             if at < len(order):
                 status, at = plan_first(order, at, FIRST_PRICE, left, *memory)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pilotage.envs.mapf import MapfInstance
-from pilotage.scripts.bench_lifelong import alone, main, play
+from pilotage.envs.mapf.pogema_files import PogemaRoles
+from pilotage.scripts.bench_lifelong import alone, livable, main, play
 
 
 @pytest.fixture
@@ -32,6 +33,22 @@ def test_throughput_of_a_walk_that_can_be_counted() -> None:
     assert row["held up"] == "0.0%"
     long = MapfInstance.lifelong(np.ones((1, 3), bool), [[0, 0]], [[[0, 2], [0, 0]] * 5])
     assert (alone(long, 10), alone(long, 9)) == (5 / 10, 4 / 9)
+
+
+def test_nobody_starts_where_no_two_goals_can_be_reached() -> None:
+    free = np.array([[1, 0, 1, 1, 0, 1, 1]], bool)
+    may_be_goal = np.array([[1, 0, 1, 0, 0, 1, 1]], bool)
+    role = livable(PogemaRoles(free, free, may_be_goal))
+    assert role.may_start.astype(int).tolist() == [[0, 0, 0, 0, 0, 1, 1]]
+    assert role.may_be_goal is may_be_goal
+
+
+def test_the_windowed_policies_have_rows(data, capsys) -> None:
+    names = ["rhcr", "rhcr-lanes", "pibt-lns", "pibt-lns-lanes"]
+    main(["--agents", "2", "--seeds", "1", "--steps", "12", "--policy", ",".join(names)])
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines()[4:8]]
+    assert [row[2].strip() for row in rows] == names
+    assert all(float(row[3].split()[0]) > 0.2 for row in rows)
 
 
 def test_the_table_names_the_published_means(data, capsys) -> None:
