@@ -11,7 +11,7 @@ import numpy as np
 from pilotage.agents.vla.config import VLAConfig
 from pilotage.agents.vla.demos import Demo, Siblings
 from pilotage.agents.vla.grounding import MIN_PIXELS, Thing, ViewBuilder, Views, count_pixels
-from pilotage.agents.vla.policy import image_of
+from pilotage.agents.vla.observed import image_of
 from pilotage.envs.camera import Cameras, Primitives, render
 from pilotage.envs.rooms import RoomsVectorEnv, make_house, make_tasks, vocabulary
 from pilotage.envs.rooms.bodies import (

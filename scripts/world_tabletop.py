@@ -10,7 +10,7 @@ import numpy as np
 from pilotage.agents.vla.config import VLAConfig
 from pilotage.agents.vla.demos import Demo, Labels, Siblings, trace_row
 from pilotage.agents.vla.grounding import MIN_PIXELS, Thing, ViewBuilder, Views, count_pixels
-from pilotage.agents.vla.policy import image_of, proprio_of
+from pilotage.agents.vla.observed import image_of, proprio_of
 from pilotage.envs.tabletop import TabletopVectorEnv, draw_sibling, layout, make_tasks, vocabulary
 from pilotage.envs.tabletop.drawing import SEGMENT_OBJECT, SEGMENT_ROBOT, SEGMENT_ZONE
 from pilotage.episodes.types import Task

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from pilotage.agents.vla.config import VLAConfig
-from pilotage.agents.vla.policy import VLAAgent, image_of, proprio_of
+from pilotage.agents.vla.observed import image_of, proprio_of
+from pilotage.agents.vla.policy import VLAAgent
 from pilotage.episodes.types import BASELINE, Seeds, Task
 
 # (task, trace row as name -> [k] arrays) -> float32 [aux_dim]: what the network also predicts.

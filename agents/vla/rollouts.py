@@ -17,7 +17,8 @@ import torch
 
 from pilotage.agents.vla.activations import single_step_window
 from pilotage.agents.vla.demos import Demo
-from pilotage.agents.vla.policy import VLAAgent, image_of, proprio_of
+from pilotage.agents.vla.observed import image_of, proprio_of
+from pilotage.agents.vla.policy import VLAAgent
 from pilotage.episodes.loop import run_episodes
 from pilotage.episodes.types import Condition, Json, Observations, Seeds, Task
 from pilotage.steering.captures import capture

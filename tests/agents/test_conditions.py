@@ -107,7 +107,8 @@ def _play(folder: Path, names: list[str], texts: list[str], seed: int = 0, *, re
     bins, doses = [], []
     for batch in tiny_observations(model.config, texts, n_steps=4):
         if reread:
-            agent._unread[:] = True
+            for slot, text in enumerate(texts):
+                agent._read_instruction(slot, text)
         agent.act(batch, np.ones(len(names), bool))
         trace = agent.step_trace()
         bins.append(trace["action_bins"].astype(np.int64))

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from pilotage.agents.vla.model import VLAModel, Window
-from pilotage.agents.vla.policy import VLAAgent, image_of
+from pilotage.agents.vla.observed import image_of
+from pilotage.agents.vla.policy import VLAAgent
 from pilotage.agents.vla.skipping import skip_voids
 from pilotage.episodes.types import BASELINE, Condition, Seeds
 from pilotage.steering.captures import capture

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from pilotage.agents.vla.model import VLAModel, Window
-from pilotage.agents.vla.policy import VLAAgent, image_of
+from pilotage.agents.vla.observed import image_of
+from pilotage.agents.vla.policy import VLAAgent
 from pilotage.episodes.types import BASELINE, Seeds
 
 from .tiny import tiny_config, tiny_model, tiny_observations, tiny_task

@@ -10,7 +10,8 @@ import torch
 
 from pilotage.agents.vla.conditions import AgentCondition
 from pilotage.agents.vla.model import VLAModel
-from pilotage.agents.vla.policy import VLAAgent, image_of
+from pilotage.agents.vla.observed import image_of
+from pilotage.agents.vla.policy import VLAAgent
 from pilotage.agents.vla.reading import TOP_K, TokenReader, pushes_of
 from pilotage.episodes.types import BASELINE, Condition, Seeds
 from pilotage.steering.interventions import Intervention
