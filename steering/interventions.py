@@ -23,7 +23,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,19 @@ class Selector:
 
     token_groups: names of `steering.tokens`. phases: of "prefill", "decode".
     decode_tokens: indices of decode forwards (0 is the first after the prefill); tokens of a
-    prefill have no such index, so this clause excludes them. env_steps: `(first, stop)`, half
-    open. Padding is never selected.
+    prefill have no such index, so this clause excludes them. denoise_steps: indices of the forwards
+    that denoise an action chunk (flow matching, diffusion); no other forward has such an index.
+    env_steps: `(first, stop)`, half open. replans: the same over decisions, which a policy that
+    acts in chunks makes every so many env steps (0 is the episode's first). Padding is never
+    selected.
     """
 
     token_groups: frozenset[str] | None = None
     phases: frozenset[str] | None = None
     decode_tokens: tuple[int, ...] | None = None
     env_steps: tuple[int, int] | None = None
+    replans: tuple[int, int] | None = None
+    denoise_steps: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.token_groups is not None:
@@ -64,28 +69,30 @@ class Selector:
             unknown = sorted(set(self.phases) - set(PHASES))
             if unknown:
                 raise ValueError(f"unknown phases {unknown}; there are: {', '.join(PHASES)}")
-        if self.decode_tokens is not None:
-            self._check_decode_tokens()
-        if self.env_steps is not None:
-            self._check_env_steps()
+        for name in ("decode_tokens", "denoise_steps"):
+            self._check_indices(name)
+        for name in ("env_steps", "replans"):
+            self._check_span(name)
 
-    def _check_decode_tokens(self) -> None:
-        tokens = tuple(sorted({int(t) for t in self.decode_tokens or ()}))
-        if not tokens or tokens[0] < 0:
-            raise ValueError(
-                f"decode_tokens must be indices >= 0, got {self.decode_tokens}; None selects all"
-            )
-        if self.phases is not None and "decode" not in self.phases:
+    def _check_indices(self, name: str) -> None:
+        given = getattr(self, name)
+        if given is None:
+            return
+        indices = tuple(sorted({int(i) for i in given}))
+        if not indices or indices[0] < 0:
+            raise ValueError(f"{name} must be indices >= 0, got {given}; None selects all")
+        if name == "decode_tokens" and self.phases is not None and "decode" not in self.phases:
             raise ValueError("decode_tokens is given but phases excludes 'decode': nothing is left")
-        object.__setattr__(self, "decode_tokens", tokens)
+        object.__setattr__(self, name, indices)
 
-    def _check_env_steps(self) -> None:
-        steps = tuple(int(s) for s in self.env_steps or ())
-        if len(steps) != 2 or not 0 <= steps[0] < steps[1]:
-            raise ValueError(
-                f"env_steps must be (first, stop) with 0 <= first < stop, got {self.env_steps}"
-            )
-        object.__setattr__(self, "env_steps", steps)
+    def _check_span(self, name: str) -> None:
+        given = getattr(self, name)
+        if given is None:
+            return
+        span = tuple(int(i) for i in given)
+        if len(span) != 2 or not 0 <= span[0] < span[1]:
+            raise ValueError(f"{name} must be (first, stop) with 0 <= first < stop, got {given}")
+        object.__setattr__(self, name, span)
 
     def to_spec(self) -> dict[str, Any]:
         """JSON with the given clauses only."""
@@ -94,7 +101,7 @@ class Selector:
             value = getattr(self, name)
             if value is not None:
                 spec[name] = sorted(value)
-        for name in ("decode_tokens", "env_steps"):
+        for name in ("decode_tokens", "env_steps", "replans", "denoise_steps"):
             value = getattr(self, name)
             if value is not None:
                 spec[name] = list(value)
@@ -103,7 +110,7 @@ class Selector:
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Selector:
         """The inverse of `to_spec`; unknown clauses are refused."""
-        clauses = ("token_groups", "phases", "decode_tokens", "env_steps")
+        clauses = tuple(f.name for f in fields(cls))
         _refuse_unknown(spec, clauses, "selector")
         values = {name: spec[name] for name in clauses if spec.get(name) is not None}
         return cls(**values)

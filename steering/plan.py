@@ -7,6 +7,7 @@ the hooks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,9 @@ from pilotage.steering.interventions import PHASES, Intervention
 from pilotage.steering.recent import Recent
 from pilotage.steering.tokens import group_bits
 
-_ALWAYS = (np.iinfo(np.int64).min, np.iinfo(np.int64).max)  # env steps
+COUNTERS = ("env_steps", "replans")  # clauses that bound what counts up in a row's episode
+PICKS = ("decode_tokens", "denoise_steps")  # clauses that name single forwards
+_ALWAYS = (np.iinfo(np.int64).min, np.iinfo(np.int64).max)
 _KEPT = 64  # different forwards
 
 
@@ -44,13 +47,15 @@ class Plan:
         self.n_rows = n_rows
         self.groups = np.zeros((0, n_rows), np.int64)  # bit masks of token groups
         self.phases = np.zeros((len(PHASES), 0, n_rows), bool)
-        self.first_step = np.zeros((0, n_rows), np.int64)
-        self.stop_step = np.zeros((0, n_rows), np.int64)
+        # [first, stop) of each counter that a selector can bound
+        self.first = {name: np.zeros((0, n_rows), np.int64) for name in COUNTERS}
+        self.stop = {name: np.zeros((0, n_rows), np.int64) for name in COUNTERS}
         self.active = np.zeros((0, n_rows), bool)  # holds an intervention, coefficient not 0
         self.planned = np.zeros((0, len(PHASES), n_rows), np.int64)
         self.forwards = np.zeros((len(PHASES), n_rows), np.int64)
-        self._decode_tokens: dict[tuple[int, int], tuple[int, ...]] = {}
-        self._bounded = False  # some row acts in some env steps only
+        # of each clause that names single forwards: (lane, row) -> their indices
+        self._picked: dict[str, dict[tuple[int, int], tuple[int, ...]]] = {c: {} for c in PICKS}
+        self._bounded: frozenset[str] = frozenset()  # counters that some row minds
         self._edits: Recent[tuple[Any, ...], Edits] = Recent(_KEPT)
         self._planned: dict[Edits, int] = {}  # forwards that are not in `planned` yet
 
@@ -61,9 +66,11 @@ class Plan:
     def add_lane(self) -> int:
         """Append an empty lane; returns its number."""
         self.count()
-        for name in ("groups", "first_step", "stop_step", "active"):
-            table = getattr(self, name)
-            setattr(self, name, np.concatenate([table, np.zeros((1, self.n_rows), table.dtype)]))
+        for name in ("groups", "active"):
+            setattr(self, name, _longer(getattr(self, name)))
+        for bounds in (self.first, self.stop):
+            for name, table in bounds.items():
+                bounds[name] = _longer(table)
         empty = np.zeros((len(PHASES), 1, self.n_rows), bool)
         self.phases = np.concatenate([self.phases, empty], axis=1)
         counts = np.zeros((1, len(PHASES), self.n_rows), np.int64)
@@ -79,8 +86,12 @@ class Plan:
             self.phases[number, lane, row] = selector.phases is None or name in selector.phases
         if selector.decode_tokens is not None:
             self.phases[PHASES.index("prefill"), lane, row] = False
-            self._decode_tokens[lane, row] = selector.decode_tokens
-        self.first_step[lane, row], self.stop_step[lane, row] = selector.env_steps or _ALWAYS
+        for clause, picked in self._picked.items():
+            if (indices := getattr(selector, clause)) is not None:
+                picked[lane, row] = indices
+        for name in COUNTERS:
+            span = getattr(selector, name) or _ALWAYS
+            self.first[name][lane, row], self.stop[name][lane, row] = span
         self.active[lane, row] = intervention.coefficient != 0.0
         self._changed()
 
@@ -96,23 +107,31 @@ class Plan:
         self.active[:, row] = False
         self.planned[:, :, row] = 0
         self.forwards[:, row] = 0
-        for key in [k for k in self._decode_tokens if k[1] == row]:
-            del self._decode_tokens[key]
+        for picked in self._picked.values():
+            for key in [k for k in picked if k[1] == row]:
+                del picked[key]
         self._changed()
 
     def edits(
         self,
         batch: Batch,
         phase: int,
-        decode_token: int,
-        env_steps: np.ndarray,
+        indices: Mapping[str, int | None],
+        counters: Mapping[str, np.ndarray],
         live: np.ndarray,
     ) -> Edits:
-        """What this forward edits; counts it as planned. env_steps, live: `[R]`."""
-        token = decode_token if self._decode_tokens and PHASES[phase] == "decode" else None
-        steps = env_steps if self._bounded else None
-        key = (batch, phase, token, live.tobytes(), None if steps is None else steps.tobytes())
-        edits = self._edits.get(key, lambda: self._select(batch, phase, token, steps, live.copy()))
+        """What this forward edits; counts it as planned.
+
+        indices: of the forward, by the names of `PICKS`; None where it has none. counters: `[R]`,
+        by the names of `COUNTERS`. live: `[R]`.
+        """
+        minded = {c: indices[c] for c in PICKS if self._picked[c]}
+        bounded = {name: counters[name] for name in COUNTERS if name in self._bounded}
+        words = tuple(values.tobytes() for values in bounded.values())
+        key = (batch, phase, tuple(minded.values()), live.tobytes(), words)
+        edits = self._edits.get(
+            key, lambda: self._select(batch, phase, minded, bounded, live.copy())
+        )
         self._planned[edits] = self._planned.get(edits, 0) + 1
         if len(self._planned) > _KEPT:
             self.count()
@@ -130,29 +149,39 @@ class Plan:
         self,
         batch: Batch,
         phase: int,
-        decode_token: int | None,
-        env_steps: np.ndarray | None,
+        indices: Mapping[str, int | None],
+        counters: Mapping[str, np.ndarray],
         live: np.ndarray,
     ) -> Edits:
         at = batch.rows.at
-        gate = self._gate(phase, decode_token)[:, at] & live
-        if env_steps is not None:
-            gate &= (self.first_step[:, at] <= env_steps) & (env_steps < self.stop_step[:, at])
+        gate = self._gate(phase, indices)[:, at] & live
+        for name, now in counters.items():
+            gate &= (self.first[name][:, at] <= now) & (now < self.stop[name][:, at])
         masks = (np.where(gate, self.groups[:, at], 0)[:, :, None] & batch.token_bits) != 0
         counts = masks.sum(-1)
         lanes = frozenset(np.flatnonzero(counts.any(-1)).tolist())
         return Edits(batch.rows, phase, live, masks, counts, lanes)
 
-    def _gate(self, phase: int, decode_token: int | None) -> np.ndarray:
-        """bool `[n_lanes, n_rows]`: who acts in this phase and, if any minds, decode forward."""
+    def _gate(self, phase: int, indices: Mapping[str, int | None]) -> np.ndarray:
+        """bool `[n_lanes, n_rows]`: who acts in this phase and, if any minds, in this forward."""
         gate = self.active & self.phases[phase]
-        if decode_token is not None:
-            for (lane, row), tokens in self._decode_tokens.items():
-                gate[lane, row] &= decode_token in tokens
+        for clause, index in indices.items():
+            for (lane, row), wanted in self._picked[clause].items():
+                gate[lane, row] &= index in wanted
         return gate
 
     def _changed(self) -> None:
         """A row's selector has changed: forget what was worked out from the old ones."""
-        bounded = (self.first_step > _ALWAYS[0]) | (self.stop_step < _ALWAYS[1])
-        self._bounded = bool((self.active & bounded).any())
+        self._bounded = frozenset(
+            name
+            for name in COUNTERS
+            if (
+                self.active & ((self.first[name] > _ALWAYS[0]) | (self.stop[name] < _ALWAYS[1]))
+            ).any()
+        )
         self._edits.clear()
+
+
+def _longer(table: np.ndarray) -> np.ndarray:
+    """With a row of zeros behind the last."""
+    return np.concatenate([table, np.zeros((1, *table.shape[1:]), table.dtype)])

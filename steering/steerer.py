@@ -150,27 +150,38 @@ class Steerer:
         decode_token: int,
         env_steps: Any,
         live: Any,
+        *,
+        replans: Any = None,
+        denoise_step: int | None = None,
     ) -> None:
         """Announce the next forward. Call once before each forward, with R its batch size.
 
         rows: distinct row numbers [R] (LongTensor, array, list or slice). token_groups: int8 [R,
         S] of `steering.tokens`. phase: "prefill" or "decode". decode_token: 0 for the first decode
         forward after a prefill. env_steps: int [R], one more at each step of the row's episode.
-        live: bool [R]; rows that are not live are neither edited nor counted. Keep these on the
-        host: the plan is made there.
+        live: bool [R]; rows that are not live are neither edited nor counted. replans: int [R],
+        decisions before this one in the row's episode; env_steps where a policy decides at every
+        step. denoise_step: which step of denoising a chunk this forward is, if it is one. Keep
+        these on the host: the plan is made there.
         """
         if self._handles is None:
             raise RuntimeError("begin was called outside `with steerer:`; nothing is attached")
         number = phase_number(phase)
         batch = self._batches.batch(rows, token_groups)
         steps = per_row(env_steps, len(batch.token_bits), "env_steps")
+        decisions = steps if replans is None else per_row(replans, len(steps), "replans")
         alive = per_row(live, len(batch.token_bits), "live")
         if alive.dtype != bool:
             raise ValueError(f"live must be bool [R], got {alive.dtype}")
         self._ledger.start_steps(batch.rows, steps, alive)
         for reader in self._readers.values():
             reader.announce(batch.rows if phase == "prefill" else None, alive)
-        self._arm(self._plan.edits(batch, number, int(decode_token), steps, alive))
+        indices = {
+            "decode_tokens": int(decode_token) if phase == "decode" else None,
+            "denoise_steps": denoise_step,
+        }
+        counters = {"env_steps": steps, "replans": decisions}
+        self._arm(self._plan.edits(batch, number, indices, counters, alive))
 
     def _arm(self, edits: Edits) -> None:
         """Set the lanes to these edits."""

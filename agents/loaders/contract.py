@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,8 +12,19 @@ from torch import nn
 
 from pilotage.episodes.types import Json
 
-# (token groups int8 [R, S], phase, decode token): announces a forward of the steered stack.
-Announce = Callable[[torch.Tensor, str, int], None]
+
+class Announce(Protocol):
+    """Announces a forward of the steered stack."""
+
+    def __call__(
+        self,
+        token_groups: torch.Tensor,
+        phase: str,
+        decode_token: int,
+        *,
+        denoise_step: int | None = None,
+    ) -> None:
+        """token_groups int8 `[R, S]`; the rest as in `Steerer.begin`."""
 
 
 @dataclass(frozen=True)

@@ -192,9 +192,26 @@ class PretrainedAgent:
         )
         steps = np.array([lane.step for lane in lanes])
 
-        def announce(token_groups: torch.Tensor, phase: str, decode_token: int) -> None:
+        decisions = np.array([lane.decisions for lane in lanes])
+
+        def announce(
+            token_groups: torch.Tensor,
+            phase: str,
+            decode_token: int,
+            *,
+            denoise_step: int | None = None,
+        ) -> None:
             if self._steerer is not None:
-                self._steerer.begin(span, token_groups, phase, decode_token, steps, live)
+                self._steerer.begin(
+                    span,
+                    token_groups,
+                    phase,
+                    decode_token,
+                    steps,
+                    live,
+                    replans=decisions,
+                    denoise_step=denoise_step,
+                )
 
         watch: Any = nullcontext()
         if self._reader is not None:

@@ -45,7 +45,7 @@ class SmolVLAPolicy:
     """One chunk a decision, from noise of the episode's own seed.
 
     stream: which stack is steered. `vlm`: its tokens are read once a decision (prefill); `expert`:
-    its action tokens pass at each Euler step, announced as decode token 0, 1, ...
+    its action tokens pass at each Euler step, announced as denoise step and decode token.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class SmolVLAPolicy:
 
         def step(k: int) -> None:
             if self.stream == "expert":
-                announce(acted, "decode", k)
+                announce(acted, "decode", k, denoise_step=k)
 
         shape = (self.chunk, int(self.network.config["max_action_dim"]))
         noise = np.zeros((len(scene.live), *shape), dtype=np.float32)

@@ -79,8 +79,9 @@ def _selected(groups: torch.Tensor, here: Sequence[Intervention]) -> torch.Tenso
     chosen = torch.zeros_like(groups, dtype=torch.bool)
     for intervention in here:
         s = intervention.selector
-        first, stop = s.env_steps or (0, 1)
-        if s.decode_tokens is not None or not first <= 0 < stop:
+        if s.decode_tokens is not None or s.denoise_steps is not None:
+            continue
+        if any(span is not None and span[0] > 0 for span in (s.env_steps, s.replans)):
             continue
         if s.phases is not None and "prefill" not in s.phases:
             continue

@@ -289,6 +289,20 @@ def test_smolvla_acts_and_is_steered_in_either_stack(smolvla: Path, stream: str)
     agent.close()
 
 
+def test_an_edit_can_wait_for_a_decision_and_for_steps_of_its_denoising(smolvla: Path) -> None:
+    agent = load_pretrained(f"smolvla:{smolvla},stream=expert", "tabletop")
+    site = {"kind": "clamp", "site": "layers.1.mlp.down_proj:in", "neurons": [3, 5]}
+    when = {"replans": [1, 2], "denoise_steps": [0, 4]}
+    late = Condition("late", {"interventions": [{**site, "coefficient": 20.0, "selector": when}]})
+    plain = _play(agent, [BASELINE], 9)
+    steered = _play(agent, [late], 9)
+    edited = agent.finish_slot(0)["interventions"][0]["edited_tokens"]
+    assert edited == {"prefill": 0, "decode": 2 * 4}  # of 3 decisions one; 2 of its 5 steps
+    changed = (plain != steered).any(-1)[0]
+    assert not changed[:4].any() and changed[4:8].all()
+    agent.close()
+
+
 def test_noise_belongs_to_the_episode(smolvla: Path) -> None:
     agent = load_pretrained(f"smolvla:{smolvla}", "tabletop")
     first = _play(agent, [BASELINE], 5)

@@ -311,7 +311,9 @@ def test_bad_interventions_are_refused(settings: dict[str, object], message: str
         ({"phases": frozenset({"encode"})}, "prefill, decode"),
         ({"decode_tokens": (0,), "phases": frozenset({"prefill"})}, "nothing is left"),
         ({"decode_tokens": (-1,)}, ">= 0"),
-        ({"env_steps": (3, 3)}, "first < stop"),
+        ({"env_steps": (3, 3)}, "env_steps must be .* first < stop"),
+        ({"replans": (-1, 3)}, "replans must be .* first < stop"),
+        ({"denoise_steps": ()}, "denoise_steps must be indices >= 0"),
     ],
 )
 def test_bad_selectors_are_refused(settings: dict[str, object], message: str) -> None:
