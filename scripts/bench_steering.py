@@ -101,33 +101,36 @@ class Bench:
             steerer.begin(slice(0, rows), groups, phase, token, steps, live)
         self.model(ids, logits_to_keep=1, **options)
 
+    def timer(self, parts: Sequence[Timed]) -> Callable[[], float]:
+        """A call that measures all of these forwards together."""
+        return lambda: sum(self.seconds(forward, steerer) for forward, steerer in parts)
+
     def seconds(self, forward: Forward, steerer: Steerer | None) -> float:
         """Seconds of one call; the Steerer, if any, is attached before and removed after."""
         with steerer or contextlib.nullcontext():
-            return self._seconds(forward)
+            return seconds(forward, self.args.device)
 
-    def _seconds(self, forward: Forward) -> float:
-        """Processor time on a CPU; on CUDA the device is waited for."""
-        if self.args.device.startswith("cuda"):
-            start = time.perf_counter()
-            forward()
-            torch.cuda.synchronize()
-            return time.perf_counter() - start
-        start = time.process_time()
-        forward()
-        return time.process_time() - start
+
+def seconds(work: Forward, device: str) -> float:
+    """Processor time of a call on a CPU; on CUDA the device is waited for."""
+    if device.startswith("cuda"):
+        start = time.perf_counter()
+        work()
+        torch.cuda.synchronize()
+        return time.perf_counter() - start
+    start = time.process_time()
+    work()
+    return time.process_time() - start
 
 
 def paired(
-    bench: Bench, plain: Sequence[Timed], other: Sequence[Timed], repeats: int
+    plain: Callable[[], float], other: Callable[[], float], repeats: int
 ) -> dict[str, float]:
-    """Seconds of both, each a list of forwards, and other / plain in alternating pairs."""
+    """Seconds of both, each measured by a call, and other / plain in alternating pairs."""
     times = np.empty((repeats + 2, 2))
     for i in range(repeats + 2):
-        order = (0, 1) if i % 2 == 0 else (1, 0)
-        for which in order:
-            parts = (plain, other)[which]
-            times[i, which] = sum(bench.seconds(forward, steerer) for forward, steerer in parts)
+        for which in (0, 1) if i % 2 == 0 else (1, 0):
+            times[i, which] = (plain, other)[which]()
     times = times[2:]  # without the first two, which warm up
     ratios = times[:, 1] / times[:, 0]
     low, middle, high = np.percentile(ratios, [10, 50, 90])
@@ -159,7 +162,9 @@ def cost_of_steering(bench: Bench, conditions: dict[str, list[Intervention]]) ->
             for row, interventions in enumerate(per_row):  # type: ignore[arg-type, var-annotated]
                 steerer.set_row(row, interventions)
             plain, steered = [(make(rows, None), None)], [(make(rows, steerer), steerer)]
-            results[f"{phase}: {name}"] = paired(bench, plain, steered, bench.args.repeats)
+            results[f"{phase}: {name}"] = paired(
+                bench.timer(plain), bench.timer(steered), bench.args.repeats
+            )
     return results
 
 
@@ -176,7 +181,7 @@ def one_batch_against_runs(
         single = Steerer(bench.model, n_rows=1)
         single.set_row(0, interventions)
         singles.append((bench.decode(1, single), single))
-    return paired(bench, together, singles, bench.args.repeats)
+    return paired(bench.timer(together), bench.timer(singles), bench.args.repeats)
 
 
 def main() -> None:
@@ -214,12 +219,17 @@ def as_text(report: dict[str, Any]) -> str:
     for title, entries in report.items():
         if title in ("settings", "machine"):
             continue
-        for name, r in (entries if "ratio" not in entries else {"decode": entries}).items():
-            lines.append(
-                f"{title:20} {name:42} {1e3 * r['plain_s']:8.1f} ms {1e3 * r['other_s']:8.1f} ms "
-                f"ratio {r['ratio']:.3f} ({r['ratio_p10']:.3f} to {r['ratio_p90']:.3f})"
-            )
+        for name, pair in (entries if "ratio" not in entries else {"decode": entries}).items():
+            lines.append(f"{title:20} {name:42} {pair_as_text(pair)}")
     return "\n".join(lines)
+
+
+def pair_as_text(r: dict[str, float]) -> str:
+    """What `paired` found: milliseconds of both, and the ratio with its percentiles."""
+    return (
+        f"{1e3 * r['plain_s']:8.1f} ms {1e3 * r['other_s']:8.1f} ms "
+        f"ratio {r['ratio']:.3f} ({r['ratio_p10']:.3f} to {r['ratio_p90']:.3f})"
+    )
 
 
 if __name__ == "__main__":

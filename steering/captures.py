@@ -52,7 +52,8 @@ def hook_site(
 
 
 class Capture:
-    """Collects activations at sites; a context manager. Entered inside a Steerer it sees the edits.
+    """Collects activations at sites; a context manager, which can be entered again. Entered inside
+    a Steerer it sees the edits.
 
     reduce: "all" keeps every selected token, "mean" one mean per row, "last" the last selected
     token of each row. Before a forward, `select(mask)` chooses its tokens; without it all are
@@ -63,7 +64,8 @@ class Capture:
         if reduce not in REDUCTIONS:
             raise ValueError(f"unknown reduce {reduce!r}; there are: {', '.join(REDUCTIONS)}")
         self.reduce = reduce
-        self._sites = {str(resolve(decoder, s).site): resolve(decoder, s) for s in sites}
+        found = [resolve(decoder, site) for site in sites]
+        self._sites = {str(place.site): place for place in found}
         if not self._sites:
             raise ValueError("capture needs at least one site")
         self._kept: dict[str, list[torch.Tensor]] = {name: [] for name in self._sites}

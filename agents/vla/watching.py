@@ -20,13 +20,15 @@ class StateReader:
     """
 
     def __init__(self, decoder: nn.Module, sites: Iterable[str]) -> None:
-        self._decoder, self._sites = decoder, sorted(set(sites))
+        self._sites = sorted(set(sites))
+        self._capture = capture(decoder, self._sites, reduce="last")
         self._states: dict[tuple[str, int], np.ndarray] = {}
 
     @contextmanager
     def watch(self, rows: slice) -> Iterator[None]:
         """Around one forward of these rows."""
-        with capture(self._decoder, self._sites, reduce="last") as seen:
+        self._capture.clear()
+        with self._capture as seen:
             yield
         for site in self._sites:
             for row, state in zip(
