@@ -13,12 +13,15 @@ whatever else is in the batch. All return cells uint8 [B, rows, cols] as in `gri
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from pilotage.envs.maze.draws import below, derived, draws
 from pilotage.envs.maze.grid import BLOCKED, DIRECTIONS, DOWN, LEFT, OPPOSITE, RIGHT, SIDES, UP
 
+_AT_ONCE = 2**16  # numbers
 _CHUNK = 128  # steps for which random numbers are drawn at once
 _STOP = 4  # where a choice among the four directions finds none
 
@@ -122,19 +125,24 @@ def wilson(keys: Tensor, rows: int, cols: int) -> Tensor:
 def percolation(keys: Tensor, rows: int, cols: int, *, p: float = 0.4) -> Tensor:
     """Every side between two cells is open with probability `p`, independently."""
     _check(keys, rows, cols)
-    down, right = _random_sides(keys, rows, cols, p)
-    return _joined(down, right)
+    return _in_parts(
+        lambda part: _joined(*_random_sides(part, rows, cols, p)), keys, 2 * rows * cols
+    )
 
 
 def loops(keys: Tensor, rows: int, cols: int, *, p: float = 0.1) -> Tensor:
     """A maze with loops: `dfs`, then every closed side is opened with probability `p`."""
     tree = dfs(keys, rows, cols)
-    return tree | _joined(*_random_sides(derived(keys, 1), rows, cols, p))
+    return tree | percolation(derived(keys, 1), rows, cols, p=p)
 
 
 def obstacles(keys: Tensor, rows: int, cols: int) -> Tensor:
     """Obstacle grids: uniformly 3 to 5 tenths of floor(rows * cols / 10) * 10 cells are blocked."""
     _check(keys, rows, cols)
+    return _in_parts(lambda part: _obstacles(part, rows, cols), keys, 2 * rows * cols)
+
+
+def _obstacles(keys: Tensor, rows: int, cols: int) -> Tensor:
     n_cells = rows * cols
     tenth = n_cells // 10
     n_walls = 3 * tenth + below(draws(keys, 0, 1)[0], 2 * tenth + 1)
@@ -146,6 +154,14 @@ def obstacles(keys: Tensor, rows: int, cols: int) -> Tensor:
     free = (rank >= n_walls[:, None]).view(-1, rows, cols)
     joined = _joined(free[:, :-1] & free[:, 1:], free[:, :, :-1] & free[:, :, 1:])
     return torch.where(free, joined, joined.new_tensor(BLOCKED))
+
+
+def _in_parts(make: Callable[[Tensor], Tensor], keys: Tensor, n_numbers: int) -> Tensor:
+    """`make(keys)`, on a CPU for so many keys at a time that what it draws, `n_numbers` for a key,
+    stays in the caches."""
+    if keys.is_cuda or len(keys) == 0:
+        return make(keys)
+    return torch.cat([make(part) for part in keys.split(max(1, _AT_ONCE // n_numbers))])
 
 
 def _check(keys: Tensor, rows: int, cols: int) -> None:
