@@ -11,12 +11,14 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import networkx as nx
 import numpy as np
 
 from pilotage.envs.pathgraph.alpine import AlpineData, Pair, degree, make_dataset, observations
+from pilotage.envs.pathgraph.blocks_data import make_blocks_dataset
 from pilotage.episodes.statistics import wilson_interval
 from pilotage.planners.alpine import (
     complete,
@@ -37,7 +39,8 @@ from pilotage.scripts.trainings import shipped
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--nodes", type=int, default=100)
+    parser.add_argument("--graph", default="dag", choices=GRAPHS)
+    parser.add_argument("--nodes", type=int, default=100, help="of the dag")
     parser.add_argument("--train-fraction", type=float, default=0.1)
     parser.add_argument("--walks", type=int, default=10, help="lines per train pair")
     parser.add_argument("--iterations", type=int, default=10_000)
@@ -49,11 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     a = parser.parse_args(argv)
     if a.load:
         return _loaded(a.load, a.device)
-    data = make_dataset(a.nodes, train_fraction=a.train_fraction, n_walks=a.walks, seed=a.seed)
-    adjacent, observed = observations(data.lines, a.nodes)
+    data = dataset_of(
+        a.graph, a.nodes, train_fraction=a.train_fraction, n_walks=a.walks, seed=a.seed
+    )
+    adjacent, observed = observations(data.lines, len(data.graph))
     print(
-        f"{a.nodes} nodes, {data.graph.number_of_edges()} edges, {len(data.train)} train and "
-        f"{len(data.test)} test pairs, {len(data.lines)} lines\n"
+        f"{len(data.graph)} nodes, {data.graph.number_of_edges()} edges, {len(data.train)} train "
+        f"and {len(data.test)} test pairs, {len(data.lines)} lines\n"
     )
 
     def tell(step: int, loss: float, model: PathGPT) -> None:
@@ -71,10 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"trained for {time.perf_counter() - started:.0f} s, {a.iterations} iterations\n")
     _table(data, model, adjacent, observed, a.device)
     if a.layers == a.heads == 1:
-        _weights(model.cpu(), adjacent, observed)
+        _weights(model.cpu(), data)
     return 0
 
 
+GRAPHS = ("dag", "blocksworld")
 SHIPPED = shipped("alpine-100")
 
 
@@ -82,10 +88,25 @@ def load(folder: Path) -> tuple[PathGPT, AlpineData]:
     """A network that `pilotage train alpine` trained, and its data set. Raises as `load_net`."""
     net = load_net(folder)
     o = read_header(folder, FORMAT, WHAT)["training"]["options"]
-    data = make_dataset(
-        o["nodes"], train_fraction=o["train_fraction"], n_walks=o["walks"], seed=o["seed"]
+    data = dataset_of(
+        o.get("graph", "dag"),
+        o["nodes"],
+        train_fraction=o["train_fraction"],
+        n_walks=o["walks"],
+        seed=o["seed"],
     )
     return net, data
+
+
+def dataset_of(
+    graph: str, nodes: int, *, train_fraction: float, n_walks: int, seed: int
+) -> AlpineData:
+    """The data of a random DAG of `nodes`, or of Blocksworld. ValueError for another graph."""
+    if graph not in GRAPHS:
+        raise ValueError(f"graph must be one of {', '.join(GRAPHS)}, got {graph!r}")
+    if graph == "blocksworld":
+        return make_blocks_dataset(train_fraction=train_fraction, n_walks=n_walks, seed=seed)
+    return make_dataset(nodes, train_fraction=train_fraction, n_walks=n_walks, seed=seed)
 
 
 def _loaded(folder: Path, device: str) -> int:
@@ -98,7 +119,7 @@ def _loaded(folder: Path, device: str) -> int:
     adjacent, observed = observations(data.lines, len(data.graph))
     _table(data, net.to(device), adjacent, observed, device)
     if net.config.n_layers == net.config.n_heads == 1:
-        _weights(net.cpu(), adjacent, observed)
+        _weights(net.cpu(), data)
     return 0
 
 
@@ -107,12 +128,13 @@ def _table(
 ) -> None:
     degrees = degree(data)
     pairs = list(data.test)
-    rows: Mapping[str, list[list[int]]] = {
+    rows: dict[str, list[list[int]]] = {
         "trained, sampled": complete(model, pairs, device=device),
         "trained, likeliest token": complete(model, pairs, temperature=0.0, device=device),
         "perfect memoriser": memoriser(adjacent, observed, pairs),
-        "built by hand": complete(construct(data.graph), pairs),
     }
+    if nx.is_directed_acyclic_graph(data.graph):
+        rows["built by hand"] = complete(construct(data.graph), pairs)
     kinds = sorted(set(degrees.values()))
     print("| test pairs | valid (95 %) | optimal |" + "".join(f" degree {d} |" for d in kinds))
     print("|---|---|---:|" + "---:|" * len(kinds))
@@ -139,16 +161,31 @@ def _row(
     )
 
 
-def _weights(model: PathGPT, adjacent: np.ndarray, observed: np.ndarray) -> None:
-    print("\n| read-out | mean where observed | elsewhere | area under the ROC curve |")
-    print("|---|---:|---:|---:|")
+def _weights(model: PathGPT, data: AlpineData) -> None:
+    print(
+        "\n| read-out | mean where observed | elsewhere | area under the ROC curve | correlation |"
+    )
+    print("|---|---:|---:|---:|---:|")
+    for name, gap in read_outs(model, data).items():
+        print(
+            f"| {name} | {gap['observed']:.2f} | {gap['unobserved']:.2f} | {gap['roc_area']:.3f} | "
+            f"{gap['correlation']:.3f} |"
+        )
+
+
+def read_outs(model: PathGPT, data: AlpineData) -> dict[str, dict[str, float]]:
+    """`weight_gap` of each read-out of a network of one layer and one head."""
+    adjacent, observed = observations(data.lines, len(data.graph))
+    found = {}
     for name, read, truth in (
         ("adjacency", read_adjacency(model), adjacent),
         ("adjacency, through the norms", read_adjacency(model, through_norms=True), adjacent),
         ("observed reachability", read_reachability(model), observed),
     ):
-        gap = weight_gap(read, truth)
-        print(f"| {name} | {gap.observed:.2f} | {gap.unobserved:.2f} | {gap.roc_area:.3f} |")
+        off = truth[~np.eye(len(truth), dtype=bool)]
+        if 0 < off.sum() < off.size:  # else there is nothing to tell apart
+            found[name] = {k: round(v, 4) for k, v in asdict(weight_gap(read, truth)).items()}
+    return found
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ Timed = tuple[Forward, Steerer | None]
 
 
 def make_conditions(model: nn.Module, width: int, layer: int) -> dict[str, list[Intervention]]:
-    """Baseline, three edits, and the matched control of each."""
+    """Baseline, three edits with the matched control of each, and a set point: eight."""
     direction = torch.randn(width, generator=torch.Generator().manual_seed(1))
     direction /= direction.norm()
     resid, neurons = f"layers.{layer}.resid:out", f"layers.{layer}.mlp.down_proj:in"
@@ -46,6 +46,8 @@ def make_conditions(model: nn.Module, width: int, layer: int) -> dict[str, list[
     for name, edit in edits.items():
         conditions[name] = [edit]
         conditions[f"{name} control"] = [random_matched(edit, model, 0)]
+    held = Intervention("setpoint", resid, 1.0, direction=direction, bounds=(1.0, 2.0))
+    conditions["setpoint"] = [held]
     return conditions
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pilotage.scripts.cli_bench_paths import bench_patheval, bench_vicmaze
 from pilotage.scripts.cli_experiment import bench_experiment
 from pilotage.scripts.cli_options import (
     AgentName,
@@ -25,6 +26,8 @@ from pilotage.scripts.cli_options import (
 
 app = typer.Typer(no_args_is_help=True, help="Standard tables.")
 app.command("experiment")(bench_experiment)
+app.command("patheval")(bench_patheval)
+app.command("vicmaze")(bench_vicmaze)
 
 
 @app.command("nav")

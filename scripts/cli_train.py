@@ -41,6 +41,12 @@ def train_alpine(context: typer.Context) -> None:
     _planner("alpine", context)
 
 
+@app.command("stars", **FLAGS_FROM_OPTIONS)
+def train_stars(context: typer.Context) -> None:
+    """The arm of a star graph that ends in the goal, by one of three objectives."""
+    _planner("stars", context)
+
+
 @app.command("tdb", **FLAGS_FROM_OPTIONS)
 def train_tdb(context: typer.Context) -> None:
     """A transformer with discrete bottlenecks, in a room whose cells look alike."""

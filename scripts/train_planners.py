@@ -1,4 +1,4 @@
-"""Train a planner: `pilotage train mlmu`, `alpine`, `tdb` or `cscg`.
+"""Train a planner: `pilotage train mlmu`, `alpine`, `stars`, `tdb` or `cscg`.
 
 A training that was stopped goes on by the same command. Its folder holds the live curves
 (`log.jsonl`) and, at the end, the checkpoint: `net.safetensors`, and `net.json` with the command,
@@ -8,14 +8,12 @@ the options, and how the planner did on what it was not trained on.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pilotage.envs.pathgraph.aliased import ACTIONS
-from pilotage.envs.pathgraph.alpine import degree, make_dataset
+from pilotage.envs.pathgraph.alpine import degree
 from pilotage.planners import alpine, mlmu, tdb
 from pilotage.planners.alpine.checkpoint import save_net as save_alpine
 from pilotage.planners.alpine.training import AlpineRecipe, train_alpine
@@ -23,10 +21,12 @@ from pilotage.planners.cscg import CSCG, learn_map
 from pilotage.planners.cscg.checkpoint import save_net as save_cscg
 from pilotage.planners.cscg.training import train_cscg
 from pilotage.planners.tdb.checkpoint import save_net as save_tdb
+from pilotage.scripts.bench_alpine import dataset_of, read_outs
 from pilotage.scripts.bench_mlmu import distinct, draw_mazes
 from pilotage.scripts.bench_tdb import draw_walk, map_row, row_of
 from pilotage.scripts.clamping import path_net_clamps
-from pilotage.scripts.trainings import TrainingLog, claim, command_of, read_flags
+from pilotage.scripts.train_stars import Stars, run_stars
+from pilotage.scripts.trainings import Run, read_flags
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Mlmu:
 
 @dataclass(frozen=True)
 class Alpine:
-    """Next-token planning on a random graph (arXiv:2405.09220)."""
+    """Next-token planning on a random DAG, or on Blocksworld's graph (arXiv:2405.09220)."""
 
     out: str = "runs/train/alpine"
     nodes: int = 100
@@ -67,6 +67,7 @@ class Alpine:
     threads: int = 1
     device: str = "cpu"
     every: int = 500
+    graph: str = "dag"  # or "blocksworld": 4 blocks, 73 arrangements; `nodes` does not count
 
 
 @dataclass(frozen=True)
@@ -114,35 +115,9 @@ class Cscg:
     every: int = 20
 
 
-class _Run:
-    """A training's folder and log."""
-
-    def __init__(self, verb: str, options: Any) -> None:
-        torch.set_num_threads(options.threads)
-        self.verb, self.options, self.out = verb, options, Path(options.out)
-        claim(self.out, options)
-        self.log = TrainingLog(self.out / "log.jsonl")
-        self.log.write({"options": asdict(options)})
-
-    @property
-    def state(self) -> Path:
-        """The file of the unfinished training."""
-        return self.out / "state.safetensors"
-
-    def about(self, test: dict[str, Any]) -> dict[str, Any]:
-        """What a checkpoint says of how it was made; `test` is logged as well."""
-        self.log.write({"test": test})
-        return {
-            "command": command_of(self.verb, self.options),
-            "options": asdict(self.options),
-            "test": test,
-            "torch": torch.__version__,
-        }
-
-
 def run_mlmu(o: Mlmu) -> Path:
     """Train on mazes; test on other layouts."""
-    run = _Run("mlmu", o)
+    run = Run("mlmu", o)
     train = draw_mazes("train", o.train_mazes, o.grid, seed=o.seed)
     test = distinct(draw_mazes("test", o.test_mazes, o.grid, seed=o.seed))
     config = mlmu.MazeNetConfig(o.grid, mlmu.Objective(o.objective), o.width, o.layers, o.heads)
@@ -164,8 +139,10 @@ def run_mlmu(o: Mlmu) -> Path:
 
 def run_alpine(o: Alpine) -> Path:
     """Train on lines; test on the pairs that have none."""
-    run = _Run("alpine", o)
-    data = make_dataset(o.nodes, train_fraction=o.train_fraction, n_walks=o.walks, seed=o.seed)
+    run = Run("alpine", o)
+    data = dataset_of(
+        o.graph, o.nodes, train_fraction=o.train_fraction, n_walks=o.walks, seed=o.seed
+    )
     net = train_alpine(
         data,
         AlpineRecipe(n_iterations=o.iterations, seed=o.seed),
@@ -188,13 +165,15 @@ def run_alpine(o: Alpine) -> Path:
             "optimal": round(found.optimal, 4),
             "valid_by_degree": by_degree,
         }
+    if o.layers == o.heads == 1:
+        told["read_outs"] = read_outs(net.cpu(), data)
     save_alpine(net.cpu(), run.out, run.about(told))
     return run.out
 
 
 def run_tdb(o: Tdb) -> Path:
     """Train on a random walk; test on another in the same room."""
-    run = _Run("tdb", o)
+    run = Run("tdb", o)
     walk = draw_walk(o.height, o.width, o.symbols, o.steps, seed=o.seed, number=0)
     config = tdb.TDBConfig(
         o.symbols,
@@ -238,7 +217,7 @@ def run_tdb(o: Tdb) -> Path:
 
 def run_cscg(o: Cscg) -> Path:
     """Learn from a random walk; the likelihood of another, and the map of the first."""
-    run = _Run("cscg", o)
+    run = Run("cscg", o)
     sizes = (o.height, o.width, o.symbols)
     walk = draw_walk(*sizes, o.steps, seed=o.seed, number=0)
     test = draw_walk(*sizes, o.test_steps, seed=o.seed, number=1)
@@ -263,6 +242,7 @@ def run_cscg(o: Cscg) -> Path:
 PLANNERS: dict[str, tuple[type[Any], Callable[[Any], Path]]] = {
     "mlmu": (Mlmu, run_mlmu),
     "alpine": (Alpine, run_alpine),
+    "stars": (Stars, run_stars),
     "tdb": (Tdb, run_tdb),
     "cscg": (Cscg, run_cscg),
 }

@@ -101,3 +101,33 @@ class TrainingLog:
             last = done
 
         return tell
+
+
+class Run:
+    """A training's folder and log."""
+
+    def __init__(self, verb: str, options: Any) -> None:
+        import torch
+
+        torch.set_num_threads(options.threads)
+        self.verb, self.options, self.out = verb, options, Path(options.out)
+        claim(self.out, options)
+        self.log = TrainingLog(self.out / "log.jsonl")
+        self.log.write({"options": asdict(options)})
+
+    @property
+    def state(self) -> Path:
+        """The file of the unfinished training."""
+        return self.out / "state.safetensors"
+
+    def about(self, test: dict[str, Any]) -> dict[str, Any]:
+        """What a checkpoint says of how it was made; `test` is logged as well."""
+        import torch
+
+        self.log.write({"test": test})
+        return {
+            "command": command_of(self.verb, self.options),
+            "options": asdict(self.options),
+            "test": test,
+            "torch": torch.__version__,
+        }

@@ -124,11 +124,13 @@ class WeightGap:
 
     roc_area: the chance that an observed entry reads higher than one that is not (Mann-Whitney);
     0.5 says that nothing stands in the weights, 1 that a threshold recovers all of it.
+    correlation: Pearson's, of the read-out with 1 where observed and 0 elsewhere.
     """
 
     observed: float
     unobserved: float
     roc_area: float
+    correlation: float
 
     @property
     def gap(self) -> float:
@@ -143,7 +145,11 @@ def weight_gap(read: torch.Tensor, observed: np.ndarray) -> WeightGap:
     if not n_yes or not n_no:
         raise ValueError(f"{n_yes} entries observed and {n_no} not; a gap needs both")
     area = (rankdata(values)[marks].sum() - n_yes * (n_yes + 1) / 2) / (n_yes * n_no)
-    return WeightGap(float(values[marks].mean()), float(values[~marks].mean()), float(area))
+    level = float(values.std()) > 0
+    correlation = float(np.corrcoef(values, marks)[0, 1]) if level else 0.0
+    return WeightGap(
+        float(values[marks].mean()), float(values[~marks].mean()), float(area), correlation
+    )
 
 
 def _only_block(model: PathGPT) -> Any:

@@ -12,26 +12,37 @@ import torch
 
 from pilotage.envs.pathgraph.aliased import ACTIONS, random_room, random_walk
 from pilotage.envs.pathgraph.alpine import make_dataset
+from pilotage.envs.pathgraph.star_lines import StarShape, draw_stars
 from pilotage.planners.alpine.checkpoint import load_net as load_alpine
+from pilotage.planners.alpine.model import PathGPTConfig
+from pilotage.planners.alpine.stars import StarRecipe, train_stars
 from pilotage.planners.alpine.training import AlpineRecipe, train_alpine
 from pilotage.planners.cscg import CSCG
 from pilotage.planners.cscg.checkpoint import load_net as load_cscg
 from pilotage.planners.cscg.training import train_cscg
 from pilotage.planners.mlmu import load_net as load_mlmu
 from pilotage.planners.tdb.checkpoint import load_net as load_tdb
+from pilotage.scripts import bench_alpine
 from pilotage.scripts.train_planners import PLANNERS, Alpine, Cscg, Mlmu, Tdb, main
+from pilotage.scripts.train_stars import Stars
 from pilotage.scripts.trainings import TrainingLog, claim, command_of, read_flags
 
 SMALL = {
     "mlmu": Mlmu(grid=3, updates=4, train_mazes=50, test_mazes=20, width=16, layers=1, every=2),
     "alpine": Alpine(nodes=12, train_fraction=0.5, walks=2, iterations=4, every=2),
+    "stars": Stars(
+        length=3, labels=6, updates=4, batch=4, width=16, layers=1, heads=1, test_graphs=10, every=2
+    ),
     "tdb": Tdb(
         height=2, width=3, symbols=2, steps=200, updates=4, batch=2, context=12, codes=8,
         d_model=16, layers=1, test_steps=200, every=2,
     ),
     "cscg": Cscg(height=2, width=3, symbols=2, clones=4, steps=200, test_steps=100, every=2),
 }  # fmt: skip
-LOADERS = {"mlmu": load_mlmu, "alpine": load_alpine, "tdb": load_tdb, "cscg": load_cscg}
+LOADERS = {
+    "mlmu": load_mlmu, "alpine": load_alpine, "stars": load_alpine, "tdb": load_tdb,
+    "cscg": load_cscg,
+}  # fmt: skip
 
 
 class Stop(Exception):
@@ -137,3 +148,38 @@ def test_progress_is_told_once_for_so_many(tmp_path: Path) -> None:
     for done in (3, 9, 11, 19, 35):
         tell(done)
     assert [row["episodes"] for row in log_of(tmp_path)] == [11, 35]
+
+
+def test_stars_go_on_bit_for_bit_and_not_with_other_lines(tmp_path: Path) -> None:
+    shape = StarShape(2, 3, 6)
+    config = PathGPTConfig(shape.vocab_size, shape.prompt_length + 2, 16)
+    recipe, state = StarRecipe("reversed", 6), tmp_path / "state.safetensors"
+
+    def draw(k: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        return draw_stars(shape, 4, np.random.default_rng([seed, k]))
+
+    net = train_stars(draw, config, recipe, mask=shape.mask)
+
+    def stop(update: int, _: float) -> None:
+        if update == 4:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_stars(draw, config, recipe, mask=shape.mask, every=2, tell=stop, state=state)
+    again = train_stars(draw, config, recipe, mask=shape.mask, state=state)
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    with pytest.raises(ValueError, match="is of another training: its lines"):
+        train_stars(lambda k: draw(k, 1), config, recipe, mask=shape.mask, state=state)
+
+
+def test_alpine_on_blocksworld_is_read_back_with_its_data(tmp_path: Path) -> None:
+    options = ["--graph", "blocksworld", "--train-fraction", "0.99", "--walks", "1"]
+    assert main("alpine", [*options, "--iterations", "2", "--out", str(tmp_path)]) == 0
+    net, data = bench_alpine.load(tmp_path)
+    assert net.config.vocab_size == len(data.graph) + 2 == 75
+    test = json.loads((tmp_path / "net.json").read_text())["training"]["test"]
+    assert test["pairs"] == len(data.test) == round(0.01 * 73 * 72)
+    assert {"adjacency", "adjacency, through the norms"} <= test["read_outs"].keys()
+    with pytest.raises(ValueError, match="graph must be one of dag, blocksworld, got 'tree'"):
+        main("alpine", ["--graph", "tree", "--out", str(tmp_path / "tree")])
