@@ -255,12 +255,16 @@ def bench_vln(
     family: Annotated[str, typer.Option(help="r2r, r4r or reverie.")] = "r2r",
     agents: Annotated[
         str,
-        typer.Option(help="Comma-separated: floors, shipped agents, folders of `train vln`."),
+        typer.Option(
+            help="Comma-separated: floors, shipped agents, folders of `train vln`, and prompted "
+            "agents as SCHEME:BACKEND (mapgpt, navgpt, a2nav, s2p; oracle, minilm, hashed, smol, "
+            "smol-raw, smol-free, hf=FOLDER, api)."
+        ),
     ] = "stop,random,shortest,reference",
     controls: Annotated[
         str,
         typer.Option(
-            help="Of trained agents: no-captions, shuffled-captions, shuffled-instructions."
+            help="Of agents with words: no-captions, shuffled-captions, shuffled-instructions."
         ),
     ] = "",
     predictions: Annotated[
@@ -275,9 +279,12 @@ def bench_vln(
     slots: Slots = 64,
     seed: Seed = 0,
     success_radius_m: Annotated[float, typer.Option(min=0.1)] = 3.0,
+    decisions: Annotated[
+        Path | None, typer.Option(help="Folder for pages of what prompted agents decided.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Floors, trained agents and prediction files on R2R, R4R or REVERIE, by named conventions."""
+    """Floors, agents and prediction files on R2R, R4R or REVERIE, by named conventions."""
     from pilotage.scripts.cmd_bench_vln import vln
 
     vln(
@@ -294,6 +301,7 @@ def bench_vln(
         seed=seed,
         success_radius_m=success_radius_m,
         as_json=as_json,
+        decisions=decisions,
     )
 
 

@@ -1,5 +1,5 @@
-"""`pilotage bench vln`: floors, trained agents with their controls, and prediction files on a split
-of R2R, R4R or REVERIE."""
+"""`pilotage bench vln`: floors, trained and prompted agents with their controls, and prediction
+files on a split of R2R, R4R or REVERIE."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -24,12 +22,9 @@ from pilotage.envs.r2r.vector_env import R2RVectorEnv
 from pilotage.envs.r2r.walks import walk_of, walk_of_record
 from pilotage.episodes.loop import run_episodes
 from pilotage.episodes.names import unknown
-from pilotage.episodes.statistics import paired_bootstrap
-from pilotage.episodes.tables import to_rich
 from pilotage.episodes.types import BASELINE, Agent, Task
 from pilotage.episodes.vln_conventions import VLN_CONVENTIONS, vln_convention
-from pilotage.episodes.vln_metrics import Walk, vln_metrics
-from pilotage.episodes.vln_summary import VlnSummary, convention_matrix
+from pilotage.episodes.vln_summary import convention_matrix
 from pilotage.scripts.opening import shipped_agents
 from pilotage.scripts.vln_controls import (
     CAPTIONS,
@@ -39,36 +34,28 @@ from pilotage.scripts.vln_controls import (
     with_shuffled_instructions,
     write_shuffled_captions,
 )
+from pilotage.scripts.vln_prompted import (
+    PromptedAgents,
+    is_prompted,
+    prompting,
+)
+from pilotage.scripts.vln_tables import (
+    COLUMNS,
+    Entry,
+    jsonable,
+    row_of,
+    show,
+    show_differences,
+    write_pages,
+)
 from pilotage.scripts.vln_training import HELD_OUT, is_held_out
 
-COLUMNS = {
-    "success": "SR",
-    "spl": "SPL",
-    "navigation_error": "NE (m)",
-    "oracle_success": "OSR",
-    "path_length": "TL (m)",
-    "ndtw": "nDTW",
-    "sdtw": "sDTW",
-    "cls": "CLS",
-}
 PLAYERS: dict[str, type[Agent]] = {
     "stop": StopAgent,
     "shortest": ShortestAgent,
     "random": RandomWalkAgent,
 }
 AGENTS = (*PLAYERS, "reference")  # `reference` walks the annotated path, which is not played
-WITH_INTERVAL = ("success", "spl", "navigation_error", "oracle_success")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What one agent or file did on the tasks: a walk per task (None: no attempt), and the ends."""
-
-    name: str
-    walks: Sequence[Walk | None]
-    ends: dict[str, int]
-    notes: str = ""
-    control_of: str = ""  # the agent that this is a control of
 
 
 def vln(
@@ -86,6 +73,7 @@ def vln(
     seed: int,
     success_radius_m: float,
     as_json: bool,
+    decisions: Path | None = None,
 ) -> list[dict[str, Any]]:
     """See `pilotage bench vln --help`. One row an entry and convention; returns the rows."""
     names = list(VLN_CONVENTIONS) if "all" in conventions else list(conventions)
@@ -94,18 +82,25 @@ def vln(
     for control in controls:
         if control not in CONTROLS:
             raise unknown("control", control, CONTROLS)
-    folders = {a: _folder(a) for a in agents if a not in AGENTS}
+    folders = {a: _folder(a) for a in agents if a not in AGENTS and not is_prompted(a)}
     source = shared_data(data)
     split = SPLIT_ALIASES.get(split, split)
     tasks = _tasks(family, split, episodes, seed, source)
     play = _Play(tasks, source, slots, seed, success_radius_m)
     entries: list[Entry] = []
+    prompted = PromptedAgents(source, tasks, seed)
     for agent in agents:
         if agent in folders:
-            entries += _trained(agent, folders[agent], controls, play)
+            entries += _trained(folders[agent], controls, play)
+        elif is_prompted(agent):
+            opened = prompted.open(agent)
+            expert = "expert_action" in opened.observation_needs
+            entries += _with_controls(opened, agent, controls, play, expert_actions=expert)
         else:
             entries.append(_played(agent, play))
     entries += [_predicted(path, tasks, source, allow_missing) for path in predictions]
+    if decisions is not None:
+        write_pages(entries, decisions)
     scenes = [task.scene["scan"] for task in tasks]
     rows = []
     for entry in entries:
@@ -116,15 +111,15 @@ def vln(
             names=tuple(COLUMNS),
             success_radius_m=success_radius_m,
         )
-        rows += [_row(entry, summary) for summary in matrix]
+        rows += [row_of(entry, summary) for summary in matrix]
     if as_json:
-        print(json.dumps([_jsonable(row) for row in rows], indent=1, allow_nan=False))
+        print(json.dumps([jsonable(row) for row in rows], indent=1, allow_nan=False))
     else:
         title = f"{family} {split}: {len(tasks)} instructions, {len(set(scenes))} scenes"
         seen = "success where the object is seen"
         within = f"success within {success_radius_m} m"
-        _show(rows, entries, f"{title}, {seen if family == 'reverie' else within}")
-        _show_differences(entries, scenes, names[0], success_radius_m)
+        show(rows, entries, f"{title}, {seen if family == 'reverie' else within}")
+        show_differences(entries, scenes, names[0], success_radius_m)
     return rows
 
 
@@ -190,7 +185,9 @@ class _Play:
             envs.close()
         ends = dict(Counter(record.end.value for record in records))
         walks = [walk_of_record(record, self.data) for record in records]
-        return Entry(name, walks, ends, control_of=control_of)
+        found = prompting(records)
+        kept = records if found else ()
+        return Entry(name, walks, ends, "", control_of, found, kept)
 
 
 def _played(name: str, play: _Play) -> Entry:
@@ -202,27 +199,40 @@ def _played(name: str, play: _Play) -> Entry:
     return play(PLAYERS[name](), name, action_space=mode, expert_actions=expert, text=False)
 
 
-def _trained(name: str, folder: Path, controls: Sequence[str], play: _Play) -> list[Entry]:
-    """A trained agent and its controls; a blind one is played without captions, without controls
-    that concern them."""
+def _trained(folder: Path, controls: Sequence[str], play: _Play) -> list[Entry]:
+    """A trained agent and its controls."""
     from pilotage.agents.vln.checkpoint import load_navigator, load_text_agent
 
     reads = bool(load_navigator(folder)[1]["settings"]["reads"])
-    short, agent = folder.name, load_text_agent(folder)
-    entries = [play(agent, short, text=reads)]
+    return _with_controls(load_text_agent(folder), folder.name, controls, play, reads=reads)
+
+
+def _with_controls(
+    agent: Agent,
+    short: str,
+    controls: Sequence[str],
+    play: _Play,
+    *,
+    reads: bool = True,
+    expert_actions: bool = False,
+) -> list[Entry]:
+    """An agent and its controls; one that reads no captions is played without them, without
+    controls that concern them."""
+    world = {"expert_actions": expert_actions}
+    entries = [play(agent, short, text=reads, **world)]
     for control in controls:
         name = f"{short} {control}"
         if control == INSTRUCTIONS:
             tasks = with_shuffled_instructions(play.tasks, seed=play.seed)
-            entries.append(play(agent, name, tasks=tasks, text=reads, control_of=short))
+            entries.append(play(agent, name, tasks=tasks, text=reads, control_of=short, **world))
         elif control == NO_CAPTIONS and reads:
-            entries.append(play(agent, name, text=False, control_of=short))
+            entries.append(play(agent, name, text=False, control_of=short, **world))
         elif control == CAPTIONS and reads:
             scans = {task.scene["scan"] for task in play.tasks}
             with tempfile.TemporaryDirectory() as temporary:
                 root = Path(temporary) / "shuffled"
                 write_shuffled_captions(play.data, scans, root, seed=play.seed)
-                entries.append(play(agent, name, root=root, control_of=short))
+                entries.append(play(agent, name, root=root, control_of=short, **world))
     return entries
 
 
@@ -233,63 +243,3 @@ def _predicted(path: Path, tasks: Sequence[Task], data: R2RData, allow_missing: 
     if matched.n_jumps:
         notes += f", in {matched.n_with_jumps} trajectories"
     return Entry(path.stem, matched.walks, {"agent_stopped": n_walks}, notes)
-
-
-def _row(entry: Entry, summary: VlnSummary) -> dict[str, Any]:
-    row = {"agent": entry.name, **summary.cells()}
-    for name in WITH_INTERVAL:
-        interval = summary.metrics[name].interval
-        row[f"{name}_low"], row[f"{name}_high"] = interval.low, interval.high
-    return {**row, "ends": entry.ends, "notes": entry.notes}
-
-
-def _show(rows: Sequence[dict[str, Any]], entries: Sequence[Entry], title: str) -> None:
-    from rich.console import Console
-
-    console = Console(width=150)
-    console.print(to_rich([_brief(row) for row in rows], title=title))
-    console.print("95 % intervals draw whole scenes. Ends:")
-    for entry in entries:
-        ends = ", ".join(f"{reason} {n}" for reason, n in sorted(entry.ends.items()))
-        console.print(f"  {entry.name}: {ends}" + (f" ({entry.notes})" if entry.notes else ""))
-
-
-def _show_differences(
-    entries: Sequence[Entry], scenes: Sequence[str], convention: str, radius_m: float
-) -> None:
-    """What each agent has before its controls, episode by episode, in points of SR."""
-    of = {entry.name: entry for entry in entries}
-    for control in entries:
-        if not control.control_of:
-            continue
-        pairs = [
-            (100 * (_succeeded(a, convention, radius_m) - _succeeded(b, convention, radius_m)), s)
-            for a, b, s in zip(of[control.control_of].walks, control.walks, scenes)
-            if a is not None and b is not None
-        ]
-        gaps, clusters = np.array([gap for gap, _ in pairs]), [s for _, s in pairs]
-        found = paired_bootstrap(gaps, clusters=clusters)
-        print(
-            f"  {control.control_of} - {control.name.removeprefix(control.control_of).strip()}: "
-            f"SR {found.estimate:+.1f} points ({found.low:+.1f} to {found.high:+.1f})"
-        )
-
-
-def _succeeded(walk: Walk, convention: str, radius_m: float) -> float:
-    return float(vln_metrics(walk, convention, success_radius_m=radius_m)["success"])
-
-
-def _jsonable(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows no NaN and no infinity: those become words."""
-    return {k: str(v) if isinstance(v, float) and not isfinite(v) else v for k, v in row.items()}
-
-
-def _brief(row: dict[str, Any]) -> dict[str, str]:
-    counts = ("n_total", "n_scored", "n_nan", "n_inf")
-    brief = {"agent": "\n".join(wrap(row["agent"], 16)), "convention": row["convention"]}
-    brief |= {name: str(row[name]) for name in counts}
-    for name, heading in COLUMNS.items():
-        brief[heading] = f"{row[name]:.4f}"
-        if f"{name}_low" in row:
-            brief[heading] += f"\n{row[f'{name}_low']:.3f}-{row[f'{name}_high']:.3f}"
-    return brief

@@ -62,6 +62,7 @@ LAZY = frozenset(
         "onnx",
         "panda_gym",
         "peft",
+        "pettingzoo",
         "ray",
         "rerun",
         "stable_baselines3",

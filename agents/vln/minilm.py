@@ -25,19 +25,20 @@ def minilm_words(width: int) -> tuple[list[str], np.ndarray]:
     from safetensors.numpy import load
     from tokenizers import Tokenizer
 
-    with zipfile.ZipFile(_archive()) as files:
+    with zipfile.ZipFile(archive()) as files:
         vocabulary = Tokenizer.from_str(files.read("tokenizer.json").decode()).get_vocab()
         vectors = load(files.read("model.safetensors"))[TABLE]
     known = sorted((i, w) for w, i in vocabulary.items() if w.isascii() and w.isalpha())
     return [w for _, w in known], reduced(vectors[[i for i, _ in known]], width)
 
 
-def _archive() -> Path:
+def archive() -> Path:
+    """The zip file of the model in its package; RuntimeError when that is not installed."""
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeError(
-            "word vectors of MiniLM need the extra: pip install 'pilotage[minilm]'; "
-            "or train with --words hashed"
+            "MiniLM needs the extra: pip install 'pilotage[minilm]' "
+            "(training goes without: --words hashed)"
         )
     return Path(next(iter(spec.submodule_search_locations))) / "model.zip"
 
