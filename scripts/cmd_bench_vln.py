@@ -218,7 +218,7 @@ def _with_controls(
 ) -> list[Entry]:
     """An agent and its controls; one that reads no captions is played without them, without
     controls that concern them."""
-    world = {"expert_actions": expert_actions}
+    world: dict[str, Any] = {"expert_actions": expert_actions}
     entries = [play(agent, short, text=reads, **world)]
     for control in controls:
         name = f"{short} {control}"

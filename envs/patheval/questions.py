@@ -132,7 +132,7 @@ def far_apart(measures: np.ndarray, n_pairs: int) -> list[tuple[int, int]]:
     scaled = (measures - measures.min(axis=0)) / np.where(span > 0, span, 1.0)
     apart = np.linalg.norm(scaled[:, None] - scaled[None], axis=-1)
     apart[np.tril_indices(len(apart))] = -1.0
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     while len(pairs) < n_pairs and apart.max() > 0:
         i, j = (int(k) for k in np.unravel_index(int(apart.argmax()), apart.shape))
         pairs.append((i, j))

@@ -64,7 +64,8 @@ def _shortcut(
         return line
     i = int(rng.integers(0, len(line) - 2))
     j = int(rng.integers(i + 2, len(line)))
-    if not is_free(*line[i], *line[j], walls, room):
+    (x, y), (to_x, to_y) = line[i].tolist(), line[j].tolist()
+    if not is_free(x, y, to_x, to_y, walls, room):
         return line
     return line[: i + 1] + line[j:]
 

@@ -115,7 +115,8 @@ class Mind:
         self._spend(reply)
         parsed = self._scheme.reader(reply.text, self._options)
         self._failures.update(failure.value for failure in parsed.failures)
-        index, failures = parsed.index, list(parsed.failures)
+        index = parsed.index
+        failures = [failure.value for failure in parsed.failures]
         if index is None and self._n_again < self._scheme.asks_again:
             self._n_again += 1
             self._memory.refused(reply.text, ", ".join(failures))
@@ -186,7 +187,7 @@ class Mind:
                 "chosen": option.label if option else None,
                 "action": action,
                 "plan": parsed.plan,
-                "failures": [str(failure) for failure in failures],
+                "failures": failures,
                 "error": reply.error,
             }
         )
