@@ -31,6 +31,7 @@ from pilotage.planners.mlmu import (
     MlmuRecipe,
     Objective,
     Progress,
+    PromptKind,
     answer,
     load_net,
     save_net,
@@ -52,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     test = distinct(draw_mazes("test", a.test_mazes, a.grid, seed=a.seed))
     objectives = [Objective(name) for name in a.objective or ("mlm-u", "next-token")]
     configs = [
-        MazeNetConfig(a.grid, objective, a.width, a.layers, a.heads) for objective in objectives
+        MazeNetConfig(a.grid, objective, a.width, a.layers, a.heads, a.prompt)
+        for objective in objectives
     ]
     recipe = MlmuRecipe(1, a.batch, a.learning_rate, seed=a.seed)
     n_updates = a.updates or _updates_in(a.minutes, train, configs[0], recipe, a.device)
@@ -60,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         f"{a.grid} x {a.grid} depth-first mazes: {len(train)} to train on ({n_layouts(train)} "
         f"layouts), {len(test)} to test ({n_layouts(test)} other layouts); {n_updates} updates of "
-        f"{a.batch} mazes, width {a.width}, {a.layers} + {a.layers} layers, seed {a.seed}\n"
+        f"{a.batch} mazes, width {a.width}, {a.layers} + {a.layers} layers, told by {a.prompt}, "
+        f"seed {a.seed}\n"
     )
     print(
         "| objective | parameters | updates | training FLOPs | exact (95 %) "
@@ -90,6 +93,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--layers", type=int, default=2, help="of encoder and of decoder")
     parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument(
+        "--prompt", default="edges", choices=[kind.value for kind in PromptKind],
+        help="how a maze is told: as published, or a token a cell with its open sides",
+    )  # fmt: skip
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)

@@ -48,6 +48,7 @@ class Mlmu:
     threads: int = 1
     device: str = "cpu"
     every: int = 200
+    prompt: str = "edges"  # or "walls": a token a cell, with its open sides
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,9 @@ def run_mlmu(o: Mlmu) -> Path:
     run = Run("mlmu", o)
     train = draw_mazes("train", o.train_mazes, o.grid, seed=o.seed)
     test = distinct(draw_mazes("test", o.test_mazes, o.grid, seed=o.seed))
-    config = mlmu.MazeNetConfig(o.grid, mlmu.Objective(o.objective), o.width, o.layers, o.heads)
+    config = mlmu.MazeNetConfig(
+        o.grid, mlmu.Objective(o.objective), o.width, o.layers, o.heads, mlmu.PromptKind(o.prompt)
+    )
     net = mlmu.train_mlmu(
         train,
         config,

@@ -16,7 +16,7 @@ from pilotage.planners.mlmu.answers import (
     score,
 )
 from pilotage.planners.mlmu.checkpoint import load_net, save_net
-from pilotage.planners.mlmu.lines import Mazes, labels, vocabulary
+from pilotage.planners.mlmu.lines import Mazes, PromptKind, labels, vocabulary
 from pilotage.planners.mlmu.model import MazeNet, MazeNetConfig, training_flops
 from pilotage.planners.mlmu.objectives import Objective
 from pilotage.planners.mlmu.training import MlmuRecipe, Progress, train_mlmu
@@ -30,6 +30,7 @@ __all__ = [
     "MlmuRecipe",
     "Objective",
     "Progress",
+    "PromptKind",
     "answer",
     "labels",
     "learned_maze_planner",

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pilotage.planners.mlmu.lines import END, PAD, Mazes, labels, read_paths, write_prompts
+from pilotage.planners.mlmu.lines import END, PAD, Mazes, labels, prompts_of, read_paths
 from pilotage.planners.mlmu.model import MazeNet
 from pilotage.planners.mlmu.objectives import Objective, encoder_sight
 from pilotage.planners.plan import Plan, PlanStatus
@@ -46,8 +46,9 @@ def answer(net: MazeNet, mazes: Mazes, *, seed: int = 0, device: str = "cpu") ->
     lines = np.full((len(mazes), longest), PAD)
     for first in range(0, len(mazes), _BATCH):
         part = mazes[first : first + _BATCH]
-        prompt = torch.from_numpy(write_prompts(part, size, _noise(part, seed))).to(device)
-        lines[first : first + _BATCH] = _read_off(net, prompt, longest).cpu().numpy()
+        prompt = prompts_of(net.config.prompt, part, size, _noise(part, seed))
+        read = _read_off(net, torch.from_numpy(prompt).to(device), longest)
+        lines[first : first + _BATCH] = read.cpu().numpy()
     return Answers(*read_paths(lines, size))
 
 

@@ -6,15 +6,21 @@
 One token a cell, as Nolte et al. 2024 (arXiv:2412.05117) have it; the bar is where a prompt ends
 and a path begins. `envs.maze.tokens` reads and writes the same words as text. There the connections
 are shuffled once, when the data set is made; here each time a line is written, by given noise.
+
+A shorter prompt (`write_walls`) has one token a cell, which also says which of its sides are open
+and whether one starts or ends there: size * size tokens instead of three a connection. What is read
+is the same maze, but it need not be put together from its connections first, so that results with
+it do not compare with published ones.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
-from pilotage.envs.maze.grid import BLOCKED, DOWN, RIGHT, check_cells
+from pilotage.envs.maze.grid import BLOCKED, DOWN, RIGHT, SIDES, check_cells
 from pilotage.planners.grids import GridPlans, solve_grids
 from pilotage.planners.plan import PlanStatus
 
@@ -24,6 +30,15 @@ MARKERS = (
 )
 PAD, LIST_START, NEXT, LIST_END, ORIGIN, ORIGIN_END, TARGET, TARGET_END, PATH, END = range(10)
 FIRST_CELL = len(MARKERS)
+N_SIDES = SIDES + 1  # ways in which the sides of a cell can be open
+N_STATES = 3 * N_SIDES  # of a cell in `write_walls`: its sides, and nothing, the start or the goal
+
+
+class PromptKind(StrEnum):
+    """How a maze is told; names as on the command line."""
+
+    EDGES = "edges"
+    WALLS = "walls"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +93,13 @@ def vocabulary(size: int) -> tuple[str, ...]:
     return (*MARKERS, *(f"({r},{c})" for r in range(size) for c in range(size)))
 
 
+def prompts_of(kind: PromptKind, mazes: Mazes, size: int, noise: np.ndarray) -> np.ndarray:
+    """Prompts int64 [B, S] of a kind; `noise` matters to "edges" alone. Raises as the writers."""
+    if kind is PromptKind.WALLS:
+        return write_walls(mazes, size)
+    return write_prompts(mazes, size, noise)
+
+
 def write_prompts(mazes: Mazes, size: int, noise: np.ndarray) -> np.ndarray:
     """Prompts int64 [B, S], padded on the left where a maze has fewer connections than another.
 
@@ -90,12 +112,8 @@ def write_prompts(mazes: Mazes, size: int, noise: np.ndarray) -> np.ndarray:
     """
     cells = mazes.cells
     n, h, w = cells.shape
-    if max(h, w) > size:
-        raise ValueError(
-            f"mazes of {h} x {w} cells are larger than a vocabulary of {size} x {size}; take a "
-            f"network of size {max(h, w)}"
-        )
-    numbers = FIRST_CELL + np.arange(h)[:, None] * size + np.arange(w)
+    _check_size(h, w, size)
+    numbers = _cell_tokens(h, w, size)
     here = np.tile(numbers.reshape(-1), 2)
     there = here + np.repeat([1, size], h * w)  # to the right, then down
     is_open = np.concatenate([(cells & s > 0).reshape(n, -1) for s in (RIGHT, DOWN)], axis=1)
@@ -116,6 +134,34 @@ def write_prompts(mazes: Mazes, size: int, noise: np.ndarray) -> np.ndarray:
         FIRST_CELL + places[:, 0] * size + places[:, 1] for places in (mazes.starts, mazes.goals)
     )
     return line
+
+
+def write_walls(mazes: Mazes, size: int) -> np.ndarray:
+    """Prompts int64 [B, H * W], row by row: cell + V * (1 + state), V words in the vocabulary.
+
+    A state is below `N_STATES`: the open sides as in `envs.maze.grid`, and `N_SIDES` more for the
+    start, twice as much for the goal. Raises ValueError for mazes larger than the vocabulary.
+    """
+    n, h, w = mazes.cells.shape
+    _check_size(h, w, size)
+    state = (mazes.cells & SIDES).astype(np.int64)
+    rows = np.arange(n)
+    state[rows, mazes.starts[:, 0], mazes.starts[:, 1]] += N_SIDES
+    state[rows, mazes.goals[:, 0], mazes.goals[:, 1]] += 2 * N_SIDES
+    line = _cell_tokens(h, w, size) + len(vocabulary(size)) * (1 + state)
+    return line.reshape(n, -1)
+
+
+def _cell_tokens(h: int, w: int, size: int) -> np.ndarray:
+    return FIRST_CELL + np.arange(h)[:, None] * size + np.arange(w)
+
+
+def _check_size(h: int, w: int, size: int) -> None:
+    if max(h, w) > size:
+        raise ValueError(
+            f"mazes of {h} x {w} cells are larger than a vocabulary of {size} x {size}; take a "
+            f"network of size {max(h, w)}"
+        )
 
 
 def labels(mazes: Mazes) -> GridPlans:

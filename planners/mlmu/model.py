@@ -23,7 +23,7 @@ from pilotage.planners.blocks import (
     start_blocks,
     start_weights,
 )
-from pilotage.planners.mlmu.lines import FIRST_CELL
+from pilotage.planners.mlmu.lines import FIRST_CELL, N_STATES, PromptKind
 from pilotage.planners.mlmu.objectives import Objective
 
 
@@ -32,7 +32,8 @@ class MazeNetConfig:
     """Sizes. Published: width 128 and 4 heads, with 7 (3M) or 20 (8M) layers in each half.
 
     size: rows and columns of the largest maze. objective: how paths are hidden in training, and so
-    how they are read off; it changes no weight's shape.
+    how they are read off; it changes no weight's shape. prompt: how a maze is told (`lines`); the
+    published way is "edges".
     """
 
     size: int
@@ -40,9 +41,11 @@ class MazeNetConfig:
     d_model: int = 128
     n_layers: int = 7
     n_heads: int = 4
+    prompt: PromptKind = PromptKind.EDGES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "objective", Objective(self.objective))
+        object.__setattr__(self, "prompt", PromptKind(self.prompt))
         if self.size < 2 or self.n_layers < 1:
             raise ValueError(
                 f"size must be >= 2 and n_layers >= 1, got {self.size} and {self.n_layers}"
@@ -65,6 +68,7 @@ class MazeNet(nn.Module):
         super().__init__()
         c = self.config = config
         self.tokens = nn.Embedding(c.vocab_size, c.d_model)
+        self.states = nn.Embedding(N_STATES, c.d_model) if c.prompt is PromptKind.WALLS else None
         self.asking = nn.Parameter(torch.zeros(c.d_model))  # what every query begins from
         self.encoder = nn.ModuleList(
             [Block(c.d_model, c.n_heads, crosses=False) for _ in range(c.n_layers)]
@@ -88,7 +92,7 @@ class MazeNet(nn.Module):
         width = self.config.d_model // self.config.n_heads
         here = rotations(torch.arange(tokens.shape[1], device=tokens.device), width)
         asked = rotations(torch.arange(first, first + n_asked, device=tokens.device), width)
-        memory = self.tokens(tokens)
+        memory = self._embedded(tokens)
         for block in self.encoder:
             memory = block(memory, memory, Turns(here, here), encoder)
         memory = self.encoder_norm(memory)
@@ -96,6 +100,14 @@ class MazeNet(nn.Module):
         for block in self.decoder:
             x = block(x, memory, Turns(asked, here), decoder)
         return functional.linear(self.final_norm(x), self.tokens.weight)
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        """Words, and what cells of a prompt of walls say of their sides beside."""
+        if self.states is None:
+            return self.tokens(tokens)  # type: ignore[no-any-return]
+        state, word = tokens // self.config.vocab_size - 1, tokens % self.config.vocab_size
+        said = self.states(state.clamp(min=0)) * (state >= 0)[..., None]
+        return self.tokens(word) + said  # type: ignore[no-any-return]
 
 
 def training_flops(config: MazeNetConfig, n_rows: int, n_prompt: int, n_path: int) -> int:

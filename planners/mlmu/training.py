@@ -25,7 +25,7 @@ from pilotage.planners.checkpoints import (
     write_state,
 )
 from pilotage.planners.grids import GridPlans
-from pilotage.planners.mlmu.lines import PAD, Mazes, labels, write_paths, write_prompts
+from pilotage.planners.mlmu.lines import PAD, Mazes, PromptKind, labels, prompts_of, write_paths
 from pilotage.planners.mlmu.model import MazeNet, MazeNetConfig, training_flops
 from pilotage.planners.mlmu.objectives import sight
 
@@ -136,7 +136,7 @@ class _Trainer:
             group["lr"] = recipe.rate(self.n_updates)
         rng = np.random.default_rng([24, recipe.seed, self.n_updates])
         rows = rng.integers(len(self.mazes), size=recipe.batch_mazes)
-        prompt, path = write_batch(self.mazes, self.plans, rows, config.size, rng)
+        prompt, path = write_batch(self.mazes, self.plans, rows, config, rng)
         prompt, path = prompt.to(self.device), path.to(self.device)
         loss = loss_of(self.net, prompt, path, rng)
         self.optimizer.zero_grad(set_to_none=True)
@@ -165,12 +165,17 @@ class _Trainer:
 
 
 def write_batch(
-    mazes: Mazes, plans: GridPlans, rows: np.ndarray, size: int, rng: np.random.Generator
+    mazes: Mazes,
+    plans: GridPlans,
+    rows: np.ndarray,
+    config: MazeNetConfig,
+    rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Prompts int64 [B, S] and paths int64 [B, P] of these rows, connections shuffled by `rng`."""
     h, w = mazes.cells.shape[1:]
-    prompt = write_prompts(mazes[rows], size, rng.random((len(rows), 2, 2 * h * w)))
-    path = write_paths(plans.cells[rows], plans.n_moves[rows], size)
+    noise = rng.random((len(rows), 2, 2 * h * w))
+    prompt = prompts_of(config.prompt, mazes[rows], config.size, noise)
+    path = write_paths(plans.cells[rows], plans.n_moves[rows], config.size)
     return torch.from_numpy(prompt), torch.from_numpy(path)
 
 
@@ -189,8 +194,11 @@ def loss_of(net: MazeNet, prompt: Tensor, path: Tensor, rng: np.random.Generator
 
 def _about(mazes: Mazes, config: MazeNetConfig, recipe: MlmuRecipe) -> dict[str, object]:
     arrays = (mazes.cells, mazes.starts, mazes.goals)
+    told = asdict(config)
+    if config.prompt is PromptKind.EDGES:
+        del told["prompt"]  # as in files from before there was a choice
     return {
-        "config": asdict(config),
+        "config": told,
         "recipe": asdict(recipe),
         "mazes": digest_of(*arrays),
     }
