@@ -32,7 +32,7 @@ import torch
 from pilotage.envs.pathgraph.alpine import AlpineData, make_dataset, reachable
 from pilotage.planners.alpine import PathGPT, complete, score
 from pilotage.planners.alpine.training import AlpineRecipe, train_alpine
-from pilotage.scripts.clamping import PATH_NET
+from pilotage.scripts.planner_sites import PATH_NET
 from pilotage.steering import describe_model
 from pilotage.steering.clamp_specs import hold_units, random_units
 from pilotage.steering.training_clamps import Release, TrainingClamp, TrainingClamps

@@ -6,18 +6,10 @@ from collections.abc import Callable
 
 from pilotage.agents.vla.model import VLAModel
 from pilotage.planners.alpine import PathGPT
-from pilotage.steering import ModelMap, describe_model
+from pilotage.scripts.planner_sites import PATH_NET
+from pilotage.steering import describe_model
 from pilotage.steering.clamp_specs import read_clamps, read_release
 from pilotage.steering.training_clamps import Release, TrainingClamps
-
-PATH_NET = ModelMap(
-    layers="blocks",
-    attention_out="attention_out",
-    up="ffn_in",
-    down="ffn_out",
-    final_norm="final_norm",
-    unembedding="head",
-)
 
 
 def path_net_clamps(clamp: str, release: str) -> Callable[[PathGPT], TrainingClamps] | None:

@@ -14,7 +14,8 @@ from pilotage.envs.pathgraph.alpine import AlpineData, make_dataset
 from pilotage.planners.alpine import PathGPT, PathGPTConfig, construct
 from pilotage.planners.alpine.training import AlpineRecipe, train_alpine
 from pilotage.scripts.bench_clamped_training import PARTS, held, judge, main
-from pilotage.scripts.clamping import PATH_NET, path_net_clamps
+from pilotage.scripts.clamping import path_net_clamps
+from pilotage.scripts.planner_sites import PATH_NET
 from pilotage.scripts.train_planners import Alpine, run_alpine
 from pilotage.scripts.trainings import claim
 from pilotage.steering import describe_model

@@ -1,0 +1,30 @@
+"""What is what inside the learned planners, so that `pilotage.steering` can read and edit them."""
+
+from __future__ import annotations
+
+from pilotage.steering import ModelMap
+
+PATH_NET = ModelMap(
+    layers="blocks",
+    attention_out="attention_out",
+    up="ffn_in",
+    down="ffn_out",
+    final_norm="final_norm",
+    unembedding="head",
+)
+# What reads the prompt and what is seen of a path; the decoder asks its last layer.
+MAZE_NET = ModelMap(
+    layers="encoder",
+    attention_out="attention_out",
+    up="ffn_in",
+    down="ffn_out",
+    final_norm="encoder_norm",
+    unembedding="tokens",
+)
+TDB_NET = ModelMap(
+    layers="blocks",
+    attention_out="attention_out",
+    up="ffn_in",
+    down="ffn_out",
+    final_norm="final_norm",
+)
