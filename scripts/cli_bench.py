@@ -258,7 +258,8 @@ def bench_vln(
         typer.Option(
             help="Comma-separated: floors, shipped agents, folders of `train vln`, and prompted "
             "agents as SCHEME:BACKEND (mapgpt, navgpt, a2nav, s2p; oracle, minilm, hashed, smol, "
-            "smol-raw, smol-free, hf=FOLDER, api)."
+            "smol-raw, smol-free, hf=FOLDER, api); on REVERIE mobility:SCORER (of `bench "
+            "reverie`, or oracle); @P behind it: the chance of a wrong localisation a step."
         ),
     ] = "stop,random,shortest,reference",
     controls: Annotated[
@@ -302,6 +303,42 @@ def bench_vln(
         success_radius_m=success_radius_m,
         as_json=as_json,
         decisions=decisions,
+    )
+
+
+@app.command("reverie")
+def bench_reverie(
+    split: Annotated[
+        str,
+        typer.Option(
+            help="train, val_seen, val_unseen, or held_out: scans of train that no training sees."
+        ),
+    ] = "val_seen",
+    scorers: Annotated[
+        str,
+        typer.Option(
+            help="Of chance, lexical, captions, both, minilm, mixture, learned-words, learned."
+        ),
+    ] = "chance,lexical,captions,both,learned-words",
+    episodes: Annotated[int, typer.Option(min=0, help="Drawn instructions; 0: the split.")] = 0,
+    n_train: Annotated[
+        int, typer.Option(min=1, help="Instructions of train that the learned scorers see.")
+    ] = 1500,
+    data: Annotated[Path | None, typer.Option(help="Data folder; else PILOTAGE_DATA.")] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Goal-frame retrieval on REVERIE: which viewpoint of a tour sees the object that is meant."""
+    from pilotage.scripts.cmd_bench_reverie import reverie
+
+    reverie(
+        split=split,
+        scorers=words(scorers),
+        episodes=episodes,
+        n_train=n_train,
+        data=data,
+        seed=seed,
+        as_json=as_json,
     )
 
 

@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pilotage.agents.vln.floors import RandomWalkAgent, ShortestAgent, StopAgent
 from pilotage.envs.r2r.annotations import SPLIT_ALIASES
 from pilotage.envs.r2r.dataset import R2RData, shared_data
 from pilotage.envs.r2r.predictions import match_predictions, read_predictions
-from pilotage.envs.r2r.tasks import make_tasks, split_tasks
 from pilotage.envs.r2r.vector_env import R2RVectorEnv
 from pilotage.envs.r2r.walks import walk_of, walk_of_record
 from pilotage.episodes.loop import run_episodes
@@ -34,6 +31,7 @@ from pilotage.scripts.vln_controls import (
     with_shuffled_instructions,
     write_shuffled_captions,
 )
+from pilotage.scripts.vln_mobility import is_mobility, open_mobility
 from pilotage.scripts.vln_prompted import (
     PromptedAgents,
     is_prompted,
@@ -48,7 +46,7 @@ from pilotage.scripts.vln_tables import (
     show_differences,
     write_pages,
 )
-from pilotage.scripts.vln_training import HELD_OUT, is_held_out
+from pilotage.scripts.vln_tasks import drawn_tasks
 
 PLAYERS: dict[str, type[Agent]] = {
     "stop": StopAgent,
@@ -85,13 +83,16 @@ def vln(
     folders = {a: _folder(a) for a in agents if a not in AGENTS and not is_prompted(a)}
     source = shared_data(data)
     split = SPLIT_ALIASES.get(split, split)
-    tasks = _tasks(family, split, episodes, seed, source)
+    tasks = drawn_tasks(family, split, episodes, seed, source)
     play = _Play(tasks, source, slots, seed, success_radius_m)
     entries: list[Entry] = []
     prompted = PromptedAgents(source, tasks, seed)
     for agent in agents:
         if agent in folders:
             entries += _trained(folders[agent], controls, play)
+        elif is_mobility(agent):
+            walker = open_mobility(agent, source, tasks, seed)
+            entries += _with_controls(walker, agent, controls, play, reads=False)
         elif is_prompted(agent):
             opened = prompted.open(agent)
             expert = "expert_action" in opened.observation_needs
@@ -132,19 +133,6 @@ def _folder(agent: str) -> Path:
         more = " or a folder that train_vln made; a model's trajectories: --predictions FILE"
         raise unknown("agent", agent, known, more)
     return path
-
-
-def _tasks(family: str, split: str, episodes: int, seed: int, source: R2RData) -> list[Task]:
-    if split == HELD_OUT:
-        held = split_tasks(family, "train", source.root)
-        held = [task for task in held if is_held_out(task.scene["scan"])]
-        if not episodes:
-            return held
-        order = np.random.default_rng(seed).permutation(len(held))
-        return [held[i] for i in order[:episodes].tolist()]
-    if episodes:
-        return make_tasks(split, episodes, seed=seed, families=[family], data=source.root)
-    return split_tasks(family, split, source.root)
 
 
 @dataclass(frozen=True)
