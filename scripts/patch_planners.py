@@ -145,7 +145,7 @@ def _triples(
     pairs: Sequence[tuple[int, int]], reach: np.ndarray, n: int, seed: int
 ) -> list[tuple[int, int, int]]:
     rng = np.random.default_rng([31, seed])
-    found = []
+    found: list[tuple[int, int, int]] = []
     for k in rng.permutation(len(pairs)).tolist():
         start, goal = pairs[k]
         others = np.setdiff1d(np.flatnonzero(reach[start]), [goal])

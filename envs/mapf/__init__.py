@@ -3,6 +3,7 @@
     instance = read_movingai("random-32-32-20.map", "random-32-32-20-random-1.scen", n_agents=100)
     report = validate_paths(instance, paths)  # knows no solver
     envs = MapfVectorEnv(16, n_agents=8)      # a joint action is one action in the episode loop
+    env = parallel_env(n_agents=8)            # the same team as a pettingzoo.ParallelEnv
 
 Terms and cost conventions follow Stern et al. 2019 (arXiv:1906.08291); the three collision systems
 and the observations are those of POGEMA 1.4.0 (Skrynnik et al. 2024, arXiv:2407.14931).
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pilotage.envs.mapf.instance import MapfInstance
     from pilotage.envs.mapf.movingai import read_map, read_movingai
+    from pilotage.envs.mapf.pettingzoo_env import parallel_env
     from pilotage.envs.mapf.pogema_files import read_pogema
     from pilotage.envs.mapf.simulator import MapfSimulator
     from pilotage.envs.mapf.single_env import MapfEnv
@@ -35,6 +37,7 @@ _HOMES = {
     "Violation": "validation",
     "instance_of": "tasks",
     "make_tasks": "tasks",
+    "parallel_env": "pettingzoo_env",
     "read_map": "movingai",
     "read_movingai": "movingai",
     "read_paths": "tracker",
@@ -53,6 +56,7 @@ __all__ = [
     "Violation",
     "instance_of",
     "make_tasks",
+    "parallel_env",
     "read_map",
     "read_movingai",
     "read_paths",

@@ -89,13 +89,13 @@ class CalmPathSearch:
             if status == NO_PATH or deadline.passed:
                 return None
 
-    def only_places(
+    def diagram(
         self, field: np.ndarray, start: int, goal: int, cost: int, forbidden: np.ndarray
     ) -> np.ndarray:
-        """int32 [cost + 1]: where every path of the least cost is at each step, -1 where they
-        differ (the levels of width one of the multi-valued decision diagram)."""
+        """int32: the states (step * V + vertex) of all paths of the least cost, by step: the
+        multi-valued decision diagram."""
         epoch = self._begin(cost + 1)
-        return _only_places(
+        return _diagram(
             self.graph.neighbours, field, start, goal, cost, forbidden, self._states[2], epoch
         )
 
@@ -176,11 +176,10 @@ def _trace(states, finish, n):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _only_places(  # type: ignore[no-untyped-def]
+def _diagram(  # type: ignore[no-untyped-def]
     neighbours, field, start, goal, cost, forbidden, mark, epoch
 ):
     n = len(field)
-    only = np.full(cost + 1, -1, np.int32)
     queue = [start]  # states that can be reached in time, by step
     mark[start] = epoch
     at = 0
@@ -200,7 +199,7 @@ def _only_places(  # type: ignore[no-untyped-def]
             if mark[following] < epoch:
                 mark[following] = epoch
                 queue.append(following)
-    width = np.zeros(cost + 1, np.int64)
+    n_kept = 0
     for at in range(len(queue) - 1, -1, -1):  # and from which the goal is reached
         state = queue[at]
         v, step = state % n, state // n
@@ -214,9 +213,10 @@ def _only_places(  # type: ignore[no-untyped-def]
                     onward = True
         if onward:
             mark[state] = epoch + 1
-            width[step] += 1
-            only[step] = v
-    for step in range(cost + 1):
-        if width[step] != 1:
-            only[step] = -1
-    return only
+            n_kept += 1
+    kept = np.empty(n_kept, np.int32)
+    for at in range(len(queue) - 1, -1, -1):
+        if mark[queue[at]] == epoch + 1:
+            n_kept -= 1
+            kept[n_kept] = queue[at]
+    return kept

@@ -5,8 +5,8 @@ The high level is a best-first search over sets of constraints "agent i must not
 from v to u) at step t"; the low level is space-time A*. A conflict is split into two constraints of
 which every plan keeps at least one. From later papers: conflicts that raise the cost on both
 sides (cardinal, read off the widths of the agents' decision diagrams; Boyarski et al. 2015, IJCAI)
-are split first, and a matching of agents in cardinal conflicts bounds what the others must still
-cost (after Felner et al. 2018, ICAPS).
+are split first, a cover of the agents in cardinal conflicts bounds what they must still cost
+(Felner et al. 2018, ICAPS), and symmetric conflicts are split as a whole (`symmetries`).
 
 CBS ends only where a plan exists: on an instance without one it runs until its time is up, unless
 an agent has no path at all. `lacam` proves infeasibility.
@@ -21,7 +21,9 @@ import numba
 import numpy as np
 
 from pilotage.envs.mapf.instance import MapfInstance
+from pilotage.planners.mapf.constraints import Constraint, ConstraintTable, earliest_end
 from pilotage.planners.mapf.graph import FAR
+from pilotage.planners.mapf.pair_bounds import least_total
 from pilotage.planners.mapf.results import (
     PlanResult,
     PlanStatus,
@@ -30,16 +32,14 @@ from pilotage.planners.mapf.results import (
     stack_paths,
 )
 from pilotage.planners.mapf.space_time import SpaceTimeSearch
-
-Constraint = tuple[int, int, int, int]  # agent, step, from vertex, action; action -1: be there
-Conflict = tuple[int, int, int, int, int]  # agents i, j; step; vertex of i; of j (same: vertex)
+from pilotage.planners.mapf.symmetries import Branch, Conflict, Diagram, Side, Symmetries
 
 
 @dataclass(frozen=True)
 class _Node:
     constraints: tuple[Constraint, ...]
     paths: tuple[np.ndarray, ...]
-    diagrams: tuple[np.ndarray | None, ...]  # bool [cost + 1, V] by agent, made when needed
+    diagrams: tuple[Diagram | None, ...]  # by agent, made when needed
 
     @property
     def cost(self) -> int:
@@ -67,6 +67,8 @@ class _Cbs:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.search = SpaceTimeSearch(problem.graph)
+        self.table = ConstraintTable(problem.graph)
+        self.symmetries = Symmetries(problem, self.table)
         self.fields = problem.fields.table[problem.rows]  # int32 [N, V]
 
     def solve(self, max_nodes: int) -> PlanResult:
@@ -105,8 +107,8 @@ class _Cbs:
             if self.problem.deadline.passed or made >= max_nodes:
                 return self._out_of_time(made, bound)
             children = []
-            for constraint in split(ranked[0], self.problem.graph.neighbours):
-                grown = self._constrain(node, constraint)
+            for branch in self.symmetries.split(ranked[0], *_sides(node, ranked[0])):
+                grown = self._constrain(node, branch)
                 if self.problem.deadline.passed:
                     return self._out_of_time(made, bound)
                 if grown is not None:
@@ -120,10 +122,10 @@ class _Cbs:
             message="time or nodes are used up",
         )
 
-    def _constrain(self, node: _Node, constraint: Constraint) -> _Node | None:
-        """The node with one constraint more; None when its agent has no path."""
-        agent = constraint[0]
-        constraints = (*node.constraints, constraint)
+    def _constrain(self, node: _Node, branch: Branch) -> _Node | None:
+        """The node with constraints more; None when their agent has no path."""
+        agent, more = branch
+        constraints = (*node.constraints, *more)
         path = self._path(agent, constraints, node.paths)
         if path is None:
             return None
@@ -139,27 +141,19 @@ class _Cbs:
         soft = np.zeros((max(map(len, rest), default=0), len(neighbours), 5), np.uint16)
         for other in rest:
             _add_soft(soft, other, neighbours)
-        path, _ = self.search.find(
-            self.fields[agent],
-            int(self.problem.starts[agent]),
-            int(self.problem.goals[agent]),
-            deadline=self.problem.deadline,
-            forbidden=self._forbidden(agent, constraints),
-            soft=soft,
-        )
+        mine = _of(agent, constraints)
+        with self.table.forbidding(mine) as forbidden:
+            path, _ = self.search.find(
+                self.fields[agent],
+                int(self.problem.starts[agent]),
+                int(self.problem.goals[agent]),
+                deadline=self.problem.deadline,
+                reserved=self.table.closed(mine),
+                forbidden=forbidden,
+                soft=soft,
+                hold=earliest_end(mine),
+            )
         return path
-
-    def _forbidden(self, agent: int, constraints: tuple[Constraint, ...]) -> np.ndarray:
-        """uint16 [last step, V, 5]: what the constraints of the agent forbid."""
-        mine = [c for c in constraints if c[0] == agent]
-        neighbours = self.problem.graph.neighbours
-        table = np.zeros((max((c[1] for c in mine), default=0), len(neighbours), 5), np.uint16)
-        for _, step, v, action in mine:
-            if action >= 0:
-                table[step - 1, v, action] = 1
-            else:
-                table[step - 1][neighbours == v] = 1
-        return table
 
     def _look(self, node: _Node, conflicts: list[Conflict]) -> tuple[_Node, list[Conflict], int]:
         """The node with the diagrams it needed, its conflicts (the best to split first), and how
@@ -168,30 +162,24 @@ class _Cbs:
         for agent in {i for c in conflicts for i in c[:2]}:
             if diagrams[agent] is None:
                 diagrams[agent] = self._diagram(agent, node)
-        ranks = []
-        for conflict in conflicts:
-            i, j, step, v, u = conflict
-            tight_i = _is_tight(diagrams[i], step, v, swap=v != u)
-            tight_j = _is_tight(diagrams[j], step, u, swap=v != u)
-            ranks.append(tight_i + tight_j)
-        order = sorted(range(len(conflicts)), key=lambda k: (-ranks[k], conflicts[k][2]))
-        matched: set[int] = set()
-        for k in order:
-            i, j = conflicts[k][:2]
-            if ranks[k] == 2 and i not in matched and j not in matched:
-                matched |= {i, j}
         looked = _Node(node.constraints, node.paths, tuple(diagrams))
-        return looked, [conflicts[k] for k in order], len(matched) // 2
+        ranks = [self.symmetries.rank(c, *_sides(looked, c)) for c in conflicts]
+        order = sorted(range(len(conflicts)), key=lambda k: (-ranks[k], conflicts[k][2]))
+        pairs = {c[:2]: 1 for c, rank in zip(conflicts, ranks) if rank == 2}
+        return looked, [conflicts[k] for k in order], least_total(pairs)
 
-    def _diagram(self, agent: int, node: _Node) -> np.ndarray:
-        return decision_diagram(
-            self.problem.graph.neighbours,
-            self.fields[agent],
-            int(self.problem.starts[agent]),
-            int(self.problem.goals[agent]),
-            len(node.paths[agent]) - 1,
-            self._forbidden(agent, node.constraints),
-        )
+    def _diagram(self, agent: int, node: _Node) -> Diagram:
+        cost = len(node.paths[agent]) - 1
+        with self.table.forbidding(_of(agent, node.constraints), cost) as forbidden:
+            level = decision_diagram(
+                self.problem.graph.neighbours,
+                self.fields[agent],
+                int(self.problem.starts[agent]),
+                int(self.problem.goals[agent]),
+                cost,
+                forbidden,
+            )
+        return Diagram.of_states(np.flatnonzero(level).astype(np.int32), level.shape[1])
 
 
 def find_conflicts(paths: tuple[np.ndarray, ...]) -> list[Conflict]:
@@ -199,24 +187,19 @@ def find_conflicts(paths: tuple[np.ndarray, ...]) -> list[Conflict]:
     return [tuple(row) for row in _conflicts(stack_paths(list(paths))).tolist()]
 
 
-def split(conflict: Conflict, neighbours: np.ndarray) -> list[Constraint]:
-    """Two constraints of which every plan without this conflict keeps at least one."""
-    i, j, step, v, u = conflict
-    if v == u:
-        return [(i, step, v, -1), (j, step, v, -1)]
-    there = int(np.flatnonzero(neighbours[u] == v)[0])  # i moved from u to v, j from v to u
-    back = int(np.flatnonzero(neighbours[v] == u)[0])
-    return [(i, step, u, there), (j, step, v, back)]
+def _of(agent: int, constraints: tuple[Constraint, ...]) -> tuple[Constraint, ...]:
+    return tuple(c for c in constraints if c[0] == agent)
 
 
-def _is_tight(diagram: np.ndarray | None, step: int, v: int, *, swap: bool) -> bool:
-    """Does every shortest path of the agent do this?"""
-    if diagram is None:
-        return False
-    if step >= len(diagram):
-        return True  # it rests at its goal
-    tight = int(diagram[step].sum()) == 1 and bool(diagram[step, v])
-    return tight and (not swap or int(diagram[step - 1].sum()) == 1)
+def _sides(node: _Node, conflict: Conflict) -> tuple[Side, Side]:
+    """The two agents of a conflict; their diagrams must have been made."""
+    sides = []
+    for agent in conflict[:2]:
+        diagram = node.diagrams[agent]
+        if diagram is None:
+            raise RuntimeError(f"agent {agent} has a conflict and no diagram")
+        sides.append(Side(node.paths[agent], _of(agent, node.constraints), diagram))
+    return sides[0], sides[1]
 
 
 @numba.njit(cache=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from pilotage.planners.mapf.calm_path import CalmPathSearch
-from pilotage.planners.mapf.explicit_estimation import Constraint
+from pilotage.planners.mapf.constraints import Constraint, ConstraintTable, earliest_end
 from pilotage.planners.mapf.results import Problem
 from pilotage.planners.mapf.space_time import SpaceTimeSearch, earliest_rest
+from pilotage.planners.mapf.symmetries import Diagram
 from pilotage.planners.mapf.traffic import Traffic
-
-_BACK = (0, 2, 1, 4, 3)  # the action that undoes an action
 
 
 class OutOfTime(Exception):
@@ -24,12 +23,12 @@ class LowLevel:
         self.problem, self.fields = problem, fields
         self._shortest = SpaceTimeSearch(problem.graph)
         self._calm = CalmPathSearch(problem.graph)
-        self._table = np.zeros((0, problem.graph.n_vertices, 5), np.uint16)
+        self.table = ConstraintTable(problem.graph)
         self._no_one = np.full((1, problem.graph.n_vertices), -1, np.int32)
         self._lengths: dict[tuple[int, tuple[Constraint, ...]], int | None] = {
             (i, ()): int(length) for i, length in enumerate(problem.shortest)
         }
-        self._places: dict[tuple[int, tuple[Constraint, ...]], np.ndarray] = {}
+        self._diagrams: dict[tuple[int, tuple[Constraint, ...]], Diagram] = {}
 
     def known(self, agent: int, constraints: tuple[Constraint, ...]) -> int:
         """The length of the shortest path, found before."""
@@ -42,14 +41,16 @@ class LowLevel:
         """The length of the shortest path; None when there is no path."""
         key = (agent, constraints)
         if key not in self._lengths:
-            path, decided = self._shortest.find(
-                self.fields[agent],
-                int(self.problem.starts[agent]),
-                int(self.problem.goals[agent]),
-                deadline=self.problem.deadline,
-                forbidden=self._forbid(constraints, 1),
-            )
-            self._forbid(constraints, 0)
+            with self.table.forbidding(constraints) as forbidden:
+                path, decided = self._shortest.find(
+                    self.fields[agent],
+                    int(self.problem.starts[agent]),
+                    int(self.problem.goals[agent]),
+                    deadline=self.problem.deadline,
+                    reserved=self.table.closed(constraints),
+                    forbidden=forbidden,
+                    hold=earliest_end(constraints),
+                )
             if not decided:
                 raise OutOfTime
             self._lengths[key] = None if path is None else len(path) - 1
@@ -69,51 +70,41 @@ class LowLevel:
             OutOfTime: the time was up first.
         """
         goal = int(self.problem.goals[agent])
-        forbidden = self._forbid(constraints, 1)
-        path = self._calm.find(
-            self.fields[agent],
-            int(self.problem.starts[agent]),
-            goal,
-            longest=max(longest, shortest),
-            hold=earliest_rest(self._no_one, forbidden, goal),
-            forbidden=forbidden,
-            traffic=traffic.table,
-            deadline=self.problem.deadline,
-        )
-        self._forbid(constraints, 0)
+        longest = max(longest, shortest)
+        with self.table.forbidding(constraints, longest) as forbidden:
+            rest = earliest_rest(self._no_one, forbidden, goal)
+            path = self._calm.find(
+                self.fields[agent],
+                int(self.problem.starts[agent]),
+                goal,
+                longest=longest,
+                hold=max(rest, earliest_end(constraints)),
+                forbidden=forbidden,
+                traffic=traffic.table,
+                deadline=self.problem.deadline,
+            )
         if path is None:
             raise OutOfTime
         return path
 
-    def only_places(self, agent: int, constraints: tuple[Constraint, ...]) -> np.ndarray:
-        """See `CalmPathSearch.only_places`."""
+    def diagram(self, agent: int, constraints: tuple[Constraint, ...]) -> Diagram:
+        """All shortest paths of the agent.
+
+        Raises:
+            OutOfTime: the time was up first.
+        """
         key = (agent, constraints)
-        if key not in self._places:
+        if key not in self._diagrams:
             if self.problem.deadline.passed:
                 raise OutOfTime
-            self._places[key] = self._calm.only_places(
-                self.fields[agent],
-                int(self.problem.starts[agent]),
-                int(self.problem.goals[agent]),
-                self.known(agent, constraints),
-                self._forbid(constraints, 1),
-            )
-            self._forbid(constraints, 0)
-        return self._places[key]
-
-    def _forbid(self, constraints: tuple[Constraint, ...], value: int) -> np.ndarray:
-        """uint16 [last step, V, 5], a part of one table: what the constraints forbid (1), and clean
-        again (0)."""
-        neighbours = self.problem.graph.neighbours
-        n_steps = max((c[1] for c in constraints), default=0)
-        if n_steps > len(self._table):
-            self._table = np.zeros((2 * n_steps, *neighbours.shape), np.uint16)
-        for _, step, v, action in constraints:
-            if action >= 0:
-                self._table[step - 1, v, action] = value
-                continue
-            for back in range(5):
-                u = int(neighbours[v, back])
-                if u >= 0:
-                    self._table[step - 1, u, _BACK[back]] = value
-        return self._table[:n_steps]
+            cost = self.known(agent, constraints)
+            with self.table.forbidding(constraints, cost) as forbidden:
+                states = self._calm.diagram(
+                    self.fields[agent],
+                    int(self.problem.starts[agent]),
+                    int(self.problem.goals[agent]),
+                    cost,
+                    forbidden,
+                )
+            self._diagrams[key] = Diagram.of_states(states, self.problem.graph.n_vertices)
+        return self._diagrams[key]

@@ -11,8 +11,9 @@ Differences from the paper. Every agent's shortest length under its constraints 
 so bounds are sums of these. The room of w is shared by the team (as in flexible ECBS: Chan et al.
 2022, Flex Distribution for Bounded-Suboptimal Multi-Agent Path Finding, AAAI): a node's cost is at
 most w times its bound, while one path may be longer than w times its own. Since a replaced path was
-at least as long as the shortest, the shortest path of the child always fits. Symmetry reasoning is
-left out; the bound is raised by a matching of cardinal conflicts as in `cbs`.
+at least as long as the shortest, the shortest path of the child always fits. The
+bound is raised by a matching of cardinal conflicts as in `cbs`, not by a weighted one; symmetric
+conflicts are split as a whole (`symmetries`).
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from dataclasses import replace
 import numpy as np
 
 from pilotage.envs.mapf.instance import MapfInstance
-from pilotage.planners.mapf.conflict_based_search import Conflict, split
 from pilotage.planners.mapf.eecbs_paths import LowLevel, OutOfTime
-from pilotage.planners.mapf.explicit_estimation import Constraint, Errors, ExplicitEstimation, Node
+from pilotage.planners.mapf.explicit_estimation import Errors, ExplicitEstimation, Node
+from pilotage.planners.mapf.pair_bounds import least_total
 from pilotage.planners.mapf.results import (
     PlanResult,
     PlanStatus,
@@ -33,6 +34,7 @@ from pilotage.planners.mapf.results import (
     compiled_before_the_clock,
     stack_paths,
 )
+from pilotage.planners.mapf.symmetries import Branch, Conflict, Side, Symmetries
 from pilotage.planners.mapf.traffic import Traffic
 
 DETOUR = 6  # steps above its shortest path that also a short path may take from the shared room
@@ -85,6 +87,7 @@ class _Eecbs:
         self.errors = Errors()
         self.traffic = Traffic(problem.graph, problem.n_agents, 2 * int(problem.shortest.max()) + 2)
         self.low = LowLevel(problem, self.fields)
+        self.symmetries = Symmetries(problem, self.low.table)
         self.made = 0
 
     def solve(self, max_nodes: int) -> PlanResult:
@@ -159,8 +162,8 @@ class _Eecbs:
         """Open the children, or the node again with a path that meets fewer."""
         self.traffic.follow(node.paths)
         children = []
-        for constraint in split(conflict, self.problem.graph.neighbours):
-            child = self._child(node, constraint)
+        for branch in self.symmetries.split(conflict, *self._sides(node, conflict)):
+            child = self._child(node, branch)
             if child is None:
                 continue
             fits = child.cost <= self.queue.allowed(node.shortest)
@@ -181,10 +184,10 @@ class _Eecbs:
         for child in children:
             self._push(child)
 
-    def _child(self, node: Node, constraint: Constraint) -> Node | None:
-        """The node with one constraint more; None when its agent has no path."""
-        agent = constraint[0]
-        constraints = (*node.constraints[agent], constraint)
+    def _child(self, node: Node, branch: Branch) -> Node | None:
+        """The node with constraints more; None when their agent has no path."""
+        agent, more = branch
+        constraints = (*node.constraints[agent], *more)
         shortest = self.low.shortest(agent, constraints)
         if shortest is None:
             return None
@@ -208,32 +211,45 @@ class _Eecbs:
 
     def _rank(self, node: Node) -> int:
         """The row of the conflict to split first: one that costs on both sides, else on one, and
-        among these the earliest. Raises the node's bound by a matching of agents in conflicts that
-        cost on both sides."""
+        among these the earliest. Raises the node's bound by what pairs of agents in conflicts that
+        cost on both sides must pay."""
         ranks = node.ranks
         for row in np.flatnonzero(ranks < 0).tolist():
-            i, j, step, v, u = _conflict(node, row)
-            before_i, before_j = (u, v) if v != u else (-1, -1)
-            ranks[row] = _is_tight(
-                self.low.only_places(i, node.constraints[i]), step, v, before_i
-            ) + _is_tight(self.low.only_places(j, node.constraints[j]), step, u, before_j)
+            conflict = _conflict(node, row)
+            sides = self._sides(node, conflict)
+            rank = self.symmetries.rank(conflict, *sides)
+            ranks[row] = 1 + self._least_raise(node, conflict, sides) if rank == 2 else rank
         if not node.ranked:
-            matched: set[int] = set()
-            for i, j in node.conflicts[ranks == 2, :2].tolist():
-                if i not in matched and j not in matched:
-                    matched |= {i, j}
-            node.bound = max(node.bound, node.shortest + len(matched) // 2)
+            pairs: dict[tuple[int, int], int] = {}
+            costly = ranks >= 2
+            for (i, j), rank in zip(node.conflicts[costly, :2].tolist(), ranks[costly].tolist()):
+                pairs[i, j] = max(pairs.get((i, j), 0), rank - 1)
+            node.bound = max(node.bound, node.shortest + least_total(pairs))
             node.ranked = True
         return int(np.lexsort((node.conflicts[:, 2], -ranks))[0])
+
+    def _least_raise(self, node: Node, conflict: Conflict, sides: tuple[Side, Side]) -> int:
+        """How much a split that costs on both sides costs on the cheaper one; at least 1."""
+        raises = []
+        for agent, more in self.symmetries.split(conflict, *sides):
+            before = node.constraints[agent]
+            after = self.low.shortest(agent, (*before, *more))
+            if after is not None:
+                raises.append(after - self.low.known(agent, before))
+        return max(1, min(raises, default=1))
+
+    def _sides(self, node: Node, conflict: Conflict) -> tuple[Side, Side]:
+        i, j = (
+            Side(
+                node.paths[agent],
+                node.constraints[agent],
+                self.low.diagram(agent, node.constraints[agent]),
+            )
+            for agent in conflict[:2]
+        )
+        return i, j
 
 
 def _conflict(node: Node, row: int) -> Conflict:
     i, j, step, v, u = node.conflicts[row].tolist()
     return i, j, step, v, u
-
-
-def _is_tight(only: np.ndarray, step: int, v: int, before: int) -> bool:
-    """Is every shortest path of the agent at v at this step (coming from `before`, unless -1)?"""
-    if step >= len(only):
-        return before < 0 and int(only[-1]) == v  # it rests at its goal
-    return int(only[step]) == v and (before < 0 or int(only[step - 1]) == before)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Constraint = tuple[int, int, int, int]  # as in `conflict_based_search`
+from pilotage.planners.mapf.constraints import Constraint
 
 
 @dataclass(eq=False)
@@ -26,8 +26,10 @@ class Node:
 
     paths: tuple[np.ndarray, ...]
     constraints: tuple[tuple[Constraint, ...], ...]  # by agent
-    conflicts: np.ndarray  # int64 [n, 5], see `conflict_based_search.Conflict`
-    ranks: np.ndarray  # int64 [n]: on how many sides a conflict costs for sure, -1: not looked at
+    conflicts: np.ndarray  # int64 [n, 5], see `symmetries.Conflict`
+    # int64 [n]: on how many sides a conflict costs for sure, 0 or 1, or, where it does on both, 1 +
+    # what it costs on the cheaper one; -1: not looked at
+    ranks: np.ndarray
     cost: int  # of the paths
     shortest: int  # the agents' shortest paths under their constraints, added up
     bound: int  # no plan under the constraints costs less; at least `shortest`

@@ -75,6 +75,7 @@ class SpaceTimeSearch:
         forbidden: np.ndarray | None = None,
         soft: np.ndarray | None = None,
         max_cost: int = FAR,
+        hold: int = 0,
     ) -> tuple[np.ndarray | None, bool]:
         """The shortest path to `goal`, where the agent then rests for ever.
 
@@ -84,6 +85,7 @@ class SpaceTimeSearch:
             forbidden: uint16 [T', V, 5], non-zero where action a from v at step t is forbidden.
             soft: uint16 [T'', V, 5], conflicts to avoid among paths of one length.
             max_cost: give up on paths longer than this.
+            hold: the first step at which the path may end.
 
         Returns:
             (path, decided): int32 [length + 1] vertices, or None; `decided` is False when the
@@ -92,7 +94,7 @@ class SpaceTimeSearch:
         reserved = self._no_one if reserved is None else reserved
         forbidden = self._no_moves if forbidden is None else forbidden
         soft = self._no_moves if soft is None else soft
-        last = max(len(reserved) - 1, len(forbidden) + 1, len(soft))  # nothing moves after it
+        last = max(len(reserved) - 1, len(forbidden) + 1, len(soft), hold)  # then nothing moves
         n_states = (last + 1) * self.graph.n_vertices
         if n_states > self._states.shape[1]:
             self._states = np.zeros((4, max(n_states, 2 * self._states.shape[1])), np.int32)
@@ -101,7 +103,7 @@ class SpaceTimeSearch:
         if self._epoch > 2**31 - 4:
             self._states[3] = 0
             self._epoch = 2
-        hold = earliest_rest(reserved, forbidden, goal)
+        hold = max(hold, earliest_rest(reserved, forbidden, goal))
         size = 0
         while hold < FAR:
             if size + 6 * CHUNK > self._heap.shape[1]:

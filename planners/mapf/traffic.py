@@ -53,7 +53,7 @@ class Traffic:
                 self.put(agent, path)
 
     def conflicts_of(self, agent: int, path: np.ndarray) -> np.ndarray:
-        """int64 [n, 5]: what this path of the agent meets, as `conflict_based_search.Conflict`."""
+        """int64 [n, 5]: what this path of the agent meets, as `symmetries.Conflict`."""
         return _conflicts_of(self.where, agent, path)
 
     def _write(self, agent: int, path: np.ndarray, sign: int) -> None:

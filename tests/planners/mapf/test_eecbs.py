@@ -11,6 +11,7 @@ from pilotage.planners.mapf.calm_path import CalmPathSearch
 from pilotage.planners.mapf.conflict_based_search import decision_diagram, find_conflicts
 from pilotage.planners.mapf.explicit_estimation import Errors, ExplicitEstimation, Node
 from pilotage.planners.mapf.results import Deadline
+from pilotage.planners.mapf.symmetries import Diagram
 from pilotage.planners.mapf.traffic import Traffic
 
 
@@ -165,7 +166,7 @@ def test_traffic_forgets_what_is_taken_out() -> None:
     assert not traffic.table.any()
 
 
-def test_only_places_are_the_narrow_levels_of_the_diagram() -> None:
+def test_diagrams_and_their_narrow_levels() -> None:
     rng = np.random.default_rng(7)
     narrow = 0
     for _ in range(60):
@@ -176,8 +177,11 @@ def test_only_places_are_the_narrow_levels_of_the_diagram() -> None:
         cost = int(field[start]) + int(rng.integers(2))
         level = decision_diagram(graph.neighbours, field, start, goal, cost, forbidden)
         expected = [int(np.argmax(row)) if row.sum() == 1 else -1 for row in level]
-        only = CalmPathSearch(graph).only_places(field, start, goal, cost, forbidden)
-        assert only.tolist() == expected
+        states = CalmPathSearch(graph).diagram(field, start, goal, cost, forbidden)
+        assert sorted(states.tolist()) == np.flatnonzero(level).tolist()
+        assert (np.diff(states // 12) >= 0).all()
+        if len(states):
+            assert Diagram.of_states(states, 12).only.tolist() == expected
         narrow += expected.count(-1) < cost + 1
     assert narrow > 10
 
