@@ -14,6 +14,7 @@ ENTRY_POINTS = {
     "pilotage/Habitat-v0": "pilotage.envs.habitat:HabitatEnv",
     "pilotage/Mapf-v0": "pilotage.envs.mapf:MapfEnv",
     "pilotage/R2R-v0": "pilotage.envs.r2r:R2REnv",
+    "pilotage/R2RCE-v0": "pilotage.envs.r2rce:R2RCEEnv",
     "pilotage/Maze-v0": "pilotage.envs.maze:MazeEnv",
     "pilotage/PathGraph-v0": "pilotage.envs.pathgraph:PathGraphEnv",
     "pilotage/AliasedRoom-v0": "pilotage.envs.aliased:AliasedRoomEnv",

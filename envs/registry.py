@@ -71,6 +71,12 @@ WORLDS: dict[str, WorldSpec] = {
             "pilotage.envs.r2r:make_tasks",
         ),
         WorldSpec(
+            "r2rce",
+            "pilotage/R2RCE-v0",
+            "pilotage.envs.r2rce:R2RCEVectorEnv",
+            "pilotage.envs.r2rce:make_tasks",
+        ),
+        WorldSpec(
             "maze",
             "pilotage/Maze-v0",
             "pilotage.envs.maze:MazeVectorEnv",

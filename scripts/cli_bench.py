@@ -306,6 +306,36 @@ def bench_vln(
     )
 
 
+@app.command("vlnce")
+def bench_vlnce(
+    split: Annotated[str, typer.Option(help="train, val_seen, val_unseen.")] = "val_seen",
+    family: Annotated[str, typer.Option(help="r2rce or rxrce.")] = "r2rce",
+    agents: Annotated[
+        str, typer.Option(help="Of stop, random, handcrafted, expert, replay.")
+    ] = "stop,random,handcrafted,expert,replay",
+    convention: Annotated[str, typer.Option(help="Of the metrics.")] = "vlnce",
+    episodes: Annotated[int, typer.Option(min=0, help="Drawn instructions; 0: the split.")] = 0,
+    data: Annotated[Path | None, typer.Option(help="Data folder; else PILOTAGE_DATA.")] = None,
+    slots: Slots = 64,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """R2R-CE and RxR-CE on known ground, without meshes: floors, the expert, recorded actions."""
+    from pilotage.scripts.cmd_bench_vlnce import vlnce
+
+    vlnce(
+        split=split,
+        family=family,
+        agents=words(agents),
+        convention=convention,
+        episodes=episodes,
+        data=data,
+        slots=slots,
+        seed=seed,
+        as_json=as_json,
+    )
+
+
 @app.command("reverie")
 def bench_reverie(
     split: Annotated[

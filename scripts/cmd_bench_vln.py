@@ -14,7 +14,7 @@ from typing import Any
 from pilotage.agents.vln.floors import RandomWalkAgent, ShortestAgent, StopAgent
 from pilotage.envs.r2r.annotations import SPLIT_ALIASES
 from pilotage.envs.r2r.dataset import R2RData, shared_data
-from pilotage.envs.r2r.predictions import match_predictions, read_predictions
+from pilotage.envs.r2r.predictions import match_predictions, read_answers, read_predictions
 from pilotage.envs.r2r.vector_env import R2RVectorEnv
 from pilotage.envs.r2r.walks import walk_of, walk_of_record
 from pilotage.episodes.loop import run_episodes
@@ -38,8 +38,8 @@ from pilotage.scripts.vln_prompted import (
     prompting,
 )
 from pilotage.scripts.vln_tables import (
-    COLUMNS,
     Entry,
+    columns_of,
     jsonable,
     row_of,
     show,
@@ -103,13 +103,14 @@ def vln(
     if decisions is not None:
         write_pages(entries, decisions)
     scenes = [task.scene["scan"] for task in tasks]
+    metrics = columns_of(family)
     rows = []
     for entry in entries:
         matrix = convention_matrix(
             entry.walks,
             conventions=names,
             clusters=scenes,
-            names=tuple(COLUMNS),
+            names=metrics,
             success_radius_m=success_radius_m,
         )
         rows += [row_of(entry, summary) for summary in matrix]
@@ -180,7 +181,10 @@ class _Play:
 
 def _played(name: str, play: _Play) -> Entry:
     if name == "reference":
-        walks = [walk_of(task, task.info["path"], play.data) for task in play.tasks]
+        walks = [
+            walk_of(task, task.info["path"], play.data, answer=task.goal.get("object"))
+            for task in play.tasks
+        ]
         return Entry(name, walks, {"agent_stopped": len(walks)}, "the annotated paths, not played")
     mode = "view" if name == "random" else "panoramic"
     expert = name == "shortest"
@@ -225,7 +229,13 @@ def _with_controls(
 
 
 def _predicted(path: Path, tasks: Sequence[Task], data: R2RData, allow_missing: bool) -> Entry:
-    matched = match_predictions(read_predictions(path), tasks, data, allow_missing=allow_missing)
+    matched = match_predictions(
+        read_predictions(path),
+        tasks,
+        data,
+        allow_missing=allow_missing,
+        answers=read_answers(path),
+    )
     n_walks = len(tasks) - matched.n_missing
     notes = f"{matched.n_missing} missing; {matched.n_jumps} moves without an edge"
     if matched.n_jumps:

@@ -82,13 +82,14 @@ def tour_of(data: R2RData, scan: str) -> Tour:
     """All viewpoints of a scan; the object names are REVERIE's ground truth."""
     graph = data.graph(scan)
     boxes, captions = data.boxes(scan), data.captions(scan)
-    names = tuple(
-        tuple(sorted({t["name"] for t in boxes.get(v, {}).values() if t["visible_pos"]}))
+    things = tuple(
+        tuple((k, t["name"]) for k, t in boxes.get(v, {}).items() if t["visible_pos"])
         for v in graph.viewpoints
     )
+    names = tuple(tuple(sorted({name for _, name in seen})) for seen in things)
     neighbours = tuple(
         tuple((int(j), float(graph.edge_length[i, j])) for j in np.flatnonzero(row))
         for i, row in enumerate(graph.adjacent)
     )
     texts = tuple(" ".join(captions[v]) for v in graph.viewpoints)
-    return Tour(scan, graph.viewpoints, names, texts, neighbours)
+    return Tour(scan, graph.viewpoints, names, texts, neighbours, things)

@@ -14,7 +14,7 @@ import numpy as np
 from pilotage.episodes.statistics import paired_bootstrap
 from pilotage.episodes.tables import to_rich
 from pilotage.episodes.types import EpisodeRecord
-from pilotage.episodes.vln_metrics import Walk, vln_metrics
+from pilotage.episodes.vln_metrics import GROUNDING_METRICS, Walk, vln_metrics
 from pilotage.episodes.vln_summary import VlnSummary
 from pilotage.scripts.vln_prompted import prompting_line
 
@@ -27,8 +27,10 @@ COLUMNS = {
     "ndtw": "nDTW",
     "sdtw": "sDTW",
     "cls": "CLS",
+    "rgs": "RGS",
+    "rgspl": "RGSPL",
 }
-WITH_INTERVAL = ("success", "spl", "navigation_error", "oracle_success")
+WITH_INTERVAL = ("success", "spl", "navigation_error", "oracle_success", "rgs")
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,15 @@ def write_pages(entries: Sequence[Entry], folder: Path) -> None:
         write_decisions(folder / f"{safe}.html", first.records, other, title=name)
 
 
+def columns_of(family: str) -> tuple[str, ...]:
+    """The metrics of a family's table: naming an object is asked for in REVERIE only."""
+    asks = family == "reverie"
+    return tuple(name for name in COLUMNS if asks or name not in GROUNDING_METRICS)
+
+
 def row_of(entry: Entry, summary: VlnSummary) -> dict[str, Any]:
     row = {"agent": entry.name, **summary.cells()}
-    for name in WITH_INTERVAL:
+    for name in (name for name in WITH_INTERVAL if name in summary.metrics):
         interval = summary.metrics[name].interval
         row[f"{name}_low"], row[f"{name}_high"] = interval.low, interval.high
     more = {"prompting": entry.prompting} if entry.prompting else {}
@@ -73,7 +81,7 @@ def row_of(entry: Entry, summary: VlnSummary) -> dict[str, Any]:
 def show(rows: Sequence[dict[str, Any]], entries: Sequence[Entry], title: str) -> None:
     from rich.console import Console
 
-    console = Console(width=150)
+    console = Console(width=180 if "rgs" in rows[0] else 150)
     console.print(to_rich([_brief(row) for row in rows], title=title))
     console.print("95 % intervals draw whole scenes. Ends:")
     for entry in entries:
@@ -118,6 +126,8 @@ def _brief(row: dict[str, Any]) -> dict[str, str]:
     brief = {"agent": "\n".join(wrap(row["agent"], 16)), "convention": row["convention"]}
     brief |= {name: str(row[name]) for name in counts}
     for name, heading in COLUMNS.items():
+        if name not in row:
+            continue
         brief[heading] = f"{row[name]:.4f}"
         if f"{name}_low" in row:
             brief[heading] += f"\n{row[f'{name}_low']:.3f}-{row[f'{name}_high']:.3f}"

@@ -66,12 +66,17 @@ def read_episodes(path: Path) -> list[ContinuousEpisode]:
     that occurs twice.
     """
     content = field_of(read_json(path, dict), "episodes", list, str(path))
-    episodes = [_episode(entry, f"{path} entry {i}") for i, entry in enumerate(content)]
+    episodes = [episode_of(entry, f"{path} entry {i}") for i, entry in enumerate(content)]
+    check_ids(episodes, path)
+    return episodes
+
+
+def check_ids(episodes: Sequence[ContinuousEpisode], path: Path) -> None:
+    """DataError when an episode id of a file occurs twice."""
     ids = [e.episode_id for e in episodes]
     if len(set(ids)) != len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)
         raise DataError(f"{path}: episode id {twice!r} occurs twice")
-    return episodes
 
 
 def read_traces(path: Path, episodes: Sequence[ContinuousEpisode]) -> dict[str, ExpertTrace]:
@@ -135,7 +140,8 @@ def walk_of_trace(
     )
 
 
-def _episode(entry: Any, where: str) -> ContinuousEpisode:
+def episode_of(entry: Any, where: str) -> ContinuousEpisode:
+    """One entry of an episode file, checked; DataError names `where`."""
     scene = field_of(entry, "scene_id", str, where).split("/")
     if len(scene) != 3:
         raise DataError(f"{where}: scene_id must read mp3d/<scan>/<scan>.glb, got {scene}")

@@ -1,7 +1,8 @@
 """Prediction files of VLN code bases: a list of `{"instr_id": ..., "trajectory": [...]}`.
 
 A trajectory is a list of `[viewpoint, heading, elevation]` (R2R) or of lists of viewpoints walked
-through (the DUET family). What does not fit the split is an error or is counted, never left out.
+through (the DUET family). REVERIE's have the id of the named object too, as `predObjId` (in raw
+files of the DUET family `pred_objid`; null or -1: none). What does not fit the split is an error or is counted, never left out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from .dataset import R2RData
 from .errors import DataError
 from .files import field_of, read_json
 from .walks import n_jumps, walk_of
+
+ANSWERS = ("predObjId", "pred_objid")
+NO_OBJECT = "-1"
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,23 @@ def read_predictions(path: Path) -> dict[str, list[str]]:
     return found
 
 
+def read_answers(path: Path) -> dict[str, str]:
+    """instr_id -> id of the object that a prediction of REVERIE names, where it names one.
+
+    Raises DataMissing; DataError for an id that is neither a whole number nor a word.
+    """
+    found: dict[str, str] = {}
+    for i, entry in enumerate(read_json(path, list)):
+        where = f"{path} entry {i}"
+        instr_id = field_of(entry, "instr_id", str, where)
+        for name in ANSWERS:
+            if entry.get(name) is not None:
+                answer = str(field_of(entry, name, (int, str), where))
+                if answer != NO_OBJECT:
+                    found[instr_id] = answer
+    return found
+
+
 def _viewpoints(step: Any, where: str) -> Sequence[str]:
     """Viewpoints of one entry: "id", ["id", heading, elevation] or ["id", "id", ...]."""
     if isinstance(step, str):
@@ -69,8 +90,9 @@ def match_predictions(
     data: R2RData,
     *,
     allow_missing: bool = False,
+    answers: Mapping[str, str] | None = None,
 ) -> Matched:
-    """Put trajectories beside the tasks of one family and split.
+    """Put trajectories, and answers of `read_answers`, beside the tasks of one family and split.
 
     Raises DataError when a prediction belongs to no task (another split or data set), does not
     begin at its task's start, names a viewpoint that its scan lacks, or, unless `allow_missing`,
@@ -101,6 +123,7 @@ def match_predictions(
                 f"the trajectory of {task.info['instr_id']!r} begins at {path[0]}, its task at "
                 f"{task.start['viewpoint']}"
             )
-        walks.append(walk_of(task, path, data))
+        named = (answers or {}).get(task.info["instr_id"])
+        walks.append(walk_of(task, path, data, answer=named))
         jumps.append(n_jumps(task, path, data))
     return Matched(walks, len(missing), sum(jumps), sum(1 for j in jumps if j))

@@ -13,26 +13,40 @@ from .dataset import R2RData
 from .graph import ScanGraph
 
 
-def walk_of(task: Task, path: Sequence[str], data: R2RData, *, stopped: bool = True) -> Walk:
-    """A path of viewpoint ids beside the task's reference path; distances along the graph.
+def walk_of(
+    task: Task,
+    path: Sequence[str],
+    data: R2RData,
+    *,
+    stopped: bool = True,
+    answer: str | None = None,
+) -> Walk:
+    """A path of viewpoint ids beside the task's reference path; distances along the graph. `answer`
+    is the id of the object that was named, for a task that asks for one.
 
     Raises DataError for viewpoints that the task's scan lacks.
     """
     graph = data.graph(task.scene["scan"])
     numbers = graph.numbers(path, f"trajectory of {task.info['instr_id']}")
-    return _walk(task, graph, numbers, stopped)
+    return _walk(task, graph, numbers, stopped, answer)
 
 
 def walk_of_record(record: EpisodeRecord, data: R2RData) -> Walk | None:
-    """The walk of a played episode; None when it ended by an error: that is not an attempt."""
+    """The walk of a played episode; None when it ended by an error: that is not an attempt.
+
+    The receipt's `object`, where the agent leaves one, is the id of the object that it names.
+    """
     if record.end.is_error:
         return None
     graph = data.graph(record.task.scene["scan"])
     numbers = record.trace["viewpoint"].ravel().astype(np.int64)
-    return _walk(record.task, graph, numbers, record.end.value in ("agent_stopped", "goal_reached"))
+    stopped = record.end.value in ("agent_stopped", "goal_reached")
+    return _walk(record.task, graph, numbers, stopped, record.receipt.get("object"))
 
 
-def _walk(task: Task, graph: ScanGraph, numbers: np.ndarray, stopped: bool) -> Walk:
+def _walk(
+    task: Task, graph: ScanGraph, numbers: np.ndarray, stopped: bool, answer: str | None
+) -> Walk:
     where = f"task {task.task_id}"
     goal = graph.number(task.goal["viewpoint"], where)
     reference = graph.numbers(task.info["path"], where)
@@ -50,6 +64,7 @@ def _walk(task: Task, graph: ScanGraph, numbers: np.ndarray, stopped: bool) -> W
         to_reference=graph.distance[np.ix_(numbers, reference)],
         reference_m=float(graph.distance[reference[:-1], reference[1:]].sum()),
         succeeds=succeeds,
+        grounded=answer == task.goal["object"] if "object" in task.goal else None,
     )
 
 

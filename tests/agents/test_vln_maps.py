@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pilotage.agents.vln.maps.grounding import best_named
 from pilotage.agents.vln.maps.learned import FEATURES, Features, fit
 from pilotage.agents.vln.maps.mobility import MobilityAgent
 from pilotage.agents.vln.maps.scorers import Lexical, Mixture, clauses
@@ -71,6 +73,18 @@ def test_the_way_is_the_shortest_by_metres(square: Tour) -> None:
         apart.route(0, 1)
 
 
+def test_the_object_named_is_the_one_whose_words_are_asked_for(square: Tour) -> None:
+    seen = (("7", "lamp"), ("8", "table lamp"), ("9", "bed"), ("10", "arm chair"))
+    tour = replace(square, things=(seen, seen[:2], (), seen[2:]))
+    assert best_named(tour, 0, "Go to the chair and take the lamp") == "7"  # asked for last
+    assert best_named(tour, 0, "Go to the bed, wipe the table lamp by the bed") == "9"  # rarer
+    assert best_named(tour, 1, "wipe the table lamp") == "8"  # "table" is not lacking
+    assert best_named(tour, 2, "wipe the lamp") is None
+    assert best_named(tour, 3, "wipe the lamp") == "9"  # nothing fits: the shortest name
+    with pytest.raises(ValueError, match="1 things for 4 viewpoints"):
+        replace(square, things=(seen,))
+
+
 def test_fit_is_where_the_slope_is_nothing() -> None:
     """One feature, two frames: share(goal) is 3/4 of the cases with feature 1, so w = log 3."""
     rows = [np.array([[1.0], [0.0]])] * 4
@@ -124,6 +138,7 @@ def test_agents_by_name_play(data: R2RData, name: str) -> None:
     ends = {record.end.value for record in records}
     if name == "mobility:oracle":
         assert ends == {"goal_reached"}
+        assert [r.receipt["object"] for r in records] == [t.goal["object"] for t in tasks]
     else:
         assert sum(record.receipt["n_lost"] for record in records) > 0
         assert ends <= {"goal_reached", "agent_stopped"}

@@ -57,6 +57,20 @@ def test_a_perfect_walk_is_perfect_in_every_convention() -> None:
         assert found == pytest.approx(expected), name
 
 
+def test_naming_the_object_is_weighed_by_the_length_of_the_way() -> None:
+    """10 m straight; walked: 5 m back and forth and on, 20 m. The annotated path has 16 m."""
+    there = walk([0, 5, 0, 10], [10, 5, 10, 0], reference_m=16.0, succeeds=np.zeros(4, bool))
+    for grounded, rgs, straight, annotated in ((True, 1, 0.5, 0.8), (False, 0, 0, 0)):
+        found = vln_metrics(replace(there, grounded=grounded), "r2r")
+        # the place does not see the object: success has no part in it
+        assert (found["success"], found["rgs"], found["rgspl"]) == (0, rgs, straight)
+        duet = vln_metrics(replace(there, grounded=grounded), "duet")
+        assert (duet["rgs"], duet["rgspl"]) == pytest.approx((rgs, annotated))
+    unstopped = replace(there, grounded=True, stopped=False)
+    assert [vln_metrics(unstopped, name)["rgs"] for name in ("duet", "habitat")] == [1, 0]
+    assert "rgs" not in vln_metrics(there, "r2r")
+
+
 def test_a_stop_exactly_at_the_radius_counts_for_one_code_base_only() -> None:
     at = walk([0, 7], [10, 3.0])
     assert [n for n in NAMES if vln_metrics(at, n)["success"]] == ["etpnav"]

@@ -69,6 +69,28 @@ def test_the_floors_and_a_prediction_file_in_one_table(
     assert rows["shortest", "habitat"]["ends"] == {"goal_reached": 18}
 
 
+def test_named_objects_have_columns_of_their_own_on_reverie(
+    pilotage: Call, root: Path, tmp_path: Path
+) -> None:
+    tasks = split_tasks("reverie", "val_seen", root)
+    entries = [
+        {"instr_id": t.info["instr_id"], "trajectory": t.info["path"], "predObjId": answer}
+        for t, answer in zip(tasks, [int(tasks[0].goal["object"]), *[-1] * len(tasks)])
+    ]
+    (tmp_path / "named.json").write_text(json.dumps(entries))
+    words = ["bench", "vln", "--family", "reverie", "--data", str(root)]
+    words += ["--agents", "stop,reference,mobility:oracle"]
+    words += ["--predictions", str(tmp_path / "named.json")]
+    status, out, err = pilotage(*words, "--json")
+    assert (status, err) == (0, "")
+    rows = {row["agent"]: row for row in json.loads(out)}
+    rates = {name: (row["rgs"], row["rgspl"]) for name, row in rows.items()}
+    one = pytest.approx((1 / len(tasks), 1 / len(tasks)))
+    assert rates == {"stop": (0, 0), "reference": (1, 1), "mobility:oracle": (1, 1), "named": one}
+    _, out, _ = pilotage(*words)
+    assert "RGSPL" in out
+
+
 def test_the_table_shows_counts_ends_and_what_is_missing(
     pilotage: Call, root: Path, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from pilotage.envs.r2r.dataset import R2RData
 from pilotage.envs.r2r.errors import DataError, DataMissing
 from pilotage.envs.r2r.files import VARIABLE, data_root, read_json
-from pilotage.envs.r2r.predictions import match_predictions, read_predictions
+from pilotage.envs.r2r.predictions import match_predictions, read_answers, read_predictions
 from pilotage.envs.r2r.synthetic import write_synthetic
 from pilotage.envs.r2r.tasks import make_tasks, split_tasks
 from pilotage.envs.r2r.walks import n_jumps
@@ -210,6 +210,30 @@ def test_damaged_predictions_are_refused(
     (tmp_path / "p.json").write_text(json.dumps(value))
     with pytest.raises(DataError, match=message):
         read_predictions(tmp_path / "p.json")
+
+
+def test_named_objects_are_read_and_held_against_the_one_meant(
+    building: R2RData, tmp_path: Path
+) -> None:
+    tasks = split_tasks("reverie", "val_seen", building.root)[:6]
+    right = [task.goal["object"] for task in tasks]
+    value = entries(tasks)
+    said = [{"predObjId": int(right[0])}, {"pred_objid": right[1]}, {"predObjId": int(right[2]) + 1}]
+    for entry, more in zip(value, [*said, {"predObjId": -1}, {"pred_objid": None}, {}]):
+        entry.update(more)
+    file = tmp_path / "p.json"
+    file.write_text(json.dumps(value))
+    answers = read_answers(file)
+    assert list(answers) == [task.info["instr_id"] for task in tasks[:3]]
+    matched = match_predictions(read_predictions(file), tasks, building, answers=answers)
+    assert [w.grounded for w in matched.walks if w] == [True, True, False, False, False, False]
+    value[0]["predObjId"] = [1]
+    file.write_text(json.dumps(value))
+    with pytest.raises(DataError, match=r"entry 0: 'predObjId' is \[1\]"):
+        read_answers(file)
+    others = split_tasks("r2r", "val_seen", building.root)[:1]
+    walk = match_predictions({"12_0": others[0].info["path"]}, others, building).walks[0]
+    assert walk is not None and walk.grounded is None
 
 
 def test_predictions_must_fit_the_split(building: R2RData, tasks: list[Task]) -> None:
