@@ -27,7 +27,7 @@ from pilotage.episodes.names import unknown
 from pilotage.episodes.types import BASELINE, Agent, EpisodeRecord, Task
 from pilotage.episodes.vln_conventions import vln_convention
 from pilotage.episodes.vln_summary import convention_matrix
-from pilotage.scripts.vln_tables import COLUMNS, Entry, jsonable, row_of, show
+from pilotage.scripts.vln_tables import Entry, columns_of, jsonable, row_of, show
 
 AGENTS = ("stop", "random", "handcrafted", "expert", "replay")
 REPLAY = "replay"
@@ -69,7 +69,7 @@ def vlnce(
     rows = []
     for entry in entries:
         (summary,) = convention_matrix(
-            entry.walks, conventions=[convention], clusters=scenes, names=tuple(COLUMNS)
+            entry.walks, conventions=[convention], clusters=scenes, names=columns_of(family)
         )
         rows.append(row_of(entry, summary))
     if as_json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,24 +10,6 @@ import pytest
 from pilotage.agents.vla.checkpoint import save_checkpoint
 from pilotage.agents.vla.model import VLAModel
 from pilotage.agents.vla.presets import preset
-from pilotage.scripts import cli
-
-
-@pytest.fixture
-def pilotage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """`pilotage("run", "--env", ...)` -> (status, standard output, standard error)."""
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pilotage", *words])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

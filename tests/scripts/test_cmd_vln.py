@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,24 +14,9 @@ from pilotage.envs.r2r.files import sha256_of
 from pilotage.envs.r2r.inspection import inspect
 from pilotage.envs.r2r.synthetic import write_synthetic
 from pilotage.envs.r2r.tasks import split_tasks
-from pilotage.scripts import bench_r2r, cli
+from pilotage.scripts import bench_r2r
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def pilotage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pilotage", *words])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,26 +14,10 @@ import pytest
 from pilotage.envs.r2r.synthetic import write_synthetic
 from pilotage.envs.r2r.tasks import make_tasks
 from pilotage.episodes.types import EndReason, EpisodeRecord, Seeds
-from pilotage.scripts import cli
 from pilotage.scripts.vln_prompted import prompting
 from pilotage.viewers.decisions import first_difference, write_decisions
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def pilotage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pilotage", *words])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
 
 
 @pytest.fixture

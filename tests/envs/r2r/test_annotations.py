@@ -218,7 +218,11 @@ def test_named_objects_are_read_and_held_against_the_one_meant(
     tasks = split_tasks("reverie", "val_seen", building.root)[:6]
     right = [task.goal["object"] for task in tasks]
     value = entries(tasks)
-    said = [{"predObjId": int(right[0])}, {"pred_objid": right[1]}, {"predObjId": int(right[2]) + 1}]
+    said = [
+        {"predObjId": int(right[0])},
+        {"pred_objid": right[1]},
+        {"predObjId": int(right[2]) + 1},
+    ]
     for entry, more in zip(value, [*said, {"predObjId": -1}, {"pred_objid": None}, {}]):
         entry.update(more)
     file = tmp_path / "p.json"
@@ -233,7 +237,8 @@ def test_named_objects_are_read_and_held_against_the_one_meant(
         read_answers(file)
     others = split_tasks("r2r", "val_seen", building.root)[:1]
     walk = match_predictions({"12_0": others[0].info["path"]}, others, building).walks[0]
-    assert walk is not None and walk.grounded is None
+    assert walk is not None
+    assert walk.grounded is None
 
 
 def test_predictions_must_fit_the_split(building: R2RData, tasks: list[Task]) -> None:
