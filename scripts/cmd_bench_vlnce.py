@@ -97,9 +97,13 @@ def _played(
     traced: bool,
 ) -> Entry:
     spoken = family == "rxrce"
-    turn = {"turn_deg": TURN_DEG, "sliding": False} if spoken else {}
     envs = R2RCEVectorEnv(
-        slots, text=False, expert_actions=name == "expert", data=data.root, **turn
+        slots,
+        text=False,
+        expert_actions=name == "expert",
+        turn_deg=TURN_DEG if spoken else 15,
+        sliding=not spoken,
+        data=data.root,
     )
     traces = data.traces(split) if traced else {}
     makers: dict[str, Callable[[], Agent]] = {
