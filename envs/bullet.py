@@ -15,6 +15,14 @@ def _import_quietly() -> None:
     try:
         os.dup2(nowhere, 2)
         import pybullet  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "pybullet":
+            raise
+        raise ModuleNotFoundError(
+            "PyBullet is needed here; it belongs to every installation of pilotage. Get it with: "
+            "pip install pybullet",
+            name="pybullet",
+        ) from error
     finally:
         os.dup2(kept, 2)
         os.close(kept)

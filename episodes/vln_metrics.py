@@ -19,6 +19,7 @@ VLN_METRICS = (
     *("success", "spl", "navigation_error", "oracle_success", "oracle_error", "path_length"),
     *("soft_spl", "ndtw", "sdtw", "cls"),
 )
+GROUNDING_METRICS = ("rgs", "rgspl")  # where an object is to be named
 SUCCESS_RADIUS_M = 3.0
 
 
@@ -40,6 +41,7 @@ class Walk:
     to_reference: np.ndarray | None = None  # float64 [n, m]
     reference_m: float | None = None  # length of the reference path
     succeeds: np.ndarray | None = None  # bool [n]: success where it is not a matter of distance
+    grounded: bool | None = None  # the named object is the one meant; None: none is asked for
 
     def __post_init__(self) -> None:
         n, m = len(self.positions), len(self.reference)
@@ -78,6 +80,9 @@ def vln_metrics(
                          exp(-d(p, R)^2 / (2 radius^2)), horizontal
         sdtw             S ndtw
         cls              arXiv:1905.12255, with the walk's own distances
+        rgs, rgspl       only where an object is asked for (REVERIE, arXiv:1904.10151): RGS = the
+                         named object is the one meant, and STOP was called if it must be, whether
+                         or not it can be seen from p_n; RGSPL = RGS L* / max(TL, L*)
 
     0/0 and what depends on an unreachable goal is NaN or infinite here; `vln_summary` applies the
     convention's policy. Raises KeyError for an unknown convention, ValueError for a radius <= 0.
@@ -97,12 +102,19 @@ def vln_metrics(
     efficiency = _divided(shortest, max(length, shortest, rules.floor_m))
     if rules.standing_is_zero and length == 0.0:
         efficiency = 0.0
-    spl = 0.0 if rules.failure_is_zero and not success else success * efficiency
+
+    def weighted(rate: float) -> float:
+        return 0.0 if rules.failure_is_zero and not rate else rate * efficiency
+
+    found: dict[str, float] = {}
+    if walk.grounded is not None:
+        rgs = float(walk.grounded and (walk.stopped or not rules.needs_stop))
+        found = {"rgs": rgs, "rgspl": weighted(rgs)}
     fidelity = _fidelity(walk, rules, success_radius_m)
     progress = 1.0 - _divided(float(to_goal[-1]), float(to_goal[0]))
     return {
         "success": success,
-        "spl": spl,
+        "spl": weighted(success),
         "navigation_error": float(to_goal[-1]),
         "oracle_success": float(bool(np.any(near))),
         "oracle_error": float(to_goal.min()),
@@ -111,6 +123,7 @@ def vln_metrics(
         "ndtw": fidelity,
         "sdtw": success * fidelity,
         "cls": _cls(walk, length, success_radius_m),
+        **found,
     }
 
 

@@ -38,7 +38,9 @@ from pilotage.planners.mlmu import (
     score,
     train_mlmu,
 )
+from pilotage.scripts.trainings import shipped
 
+SHIPPED = shipped("mlmu-5")
 _BLOCK = 20_000  # mazes drawn at once
 _TIMED_UPDATES = 10
 

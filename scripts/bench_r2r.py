@@ -5,7 +5,8 @@
 Processor time of one process, actions random, resets left out. The peer is `MatterSim` of this
 project, a plain Python implementation of Matterport3DSimulator's interface that serves the same
 state (places with bearings, sorted) for one episode at a time. Without a data folder the invented
-buildings are used, which are smaller than real ones.
+buildings are used, which are smaller than real ones. Where R2R-CE's files are, its continuous world
+follows, all slots beside one.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
+from pilotage.envs.r2r.continuous import episode_file
 from pilotage.envs.r2r.dataset import R2RData, shared_data
 from pilotage.envs.r2r.simulator import MatterSim
 from pilotage.envs.r2r.synthetic import write_synthetic
 from pilotage.envs.r2r.tasks import make_tasks
 from pilotage.envs.r2r.vector_env import ActionSpace, R2RVectorEnv
+from pilotage.envs.r2rce import R2RCEVectorEnv
+from pilotage.envs.r2rce import make_tasks as make_continuous
 from pilotage.episodes.types import Task
 
 WARM_UP = 50
@@ -68,6 +72,25 @@ def peer_steps_per_second(tasks: Sequence[Task], steps: int, data: R2RData) -> f
     return len(tasks) * steps / took
 
 
+def continuous_steps_per_second(slots: int, steps: int, text: bool, data: R2RData) -> float:
+    """Slot steps per second of `R2RCEVectorEnv`: VLN-CE's random moves and turns, no stop."""
+    pool = make_continuous("val_seen", min(slots, 256), data=data.root)
+    tasks = [replace(pool[k % len(pool)], max_steps=10**9) for k in range(slots)]
+    envs = R2RCEVectorEnv(slots, text=text, data=data.root)
+    envs.reset(options={"tasks": tasks})
+    actions = np.random.default_rng(0).choice(
+        [1, 2, 3], size=(steps + WARM_UP, slots), p=[0.7, 0.15, 0.15]
+    )
+    for row in actions[:WARM_UP]:
+        envs.step(row)
+    began = time.process_time()
+    for row in actions[WARM_UP:]:
+        envs.step(row)
+    took = time.process_time() - began
+    envs.close()
+    return slots * steps / took
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--slots", type=int, default=256)
@@ -87,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"steps per second of processor time, {slots} slots in {scans} scans, lowest to")
         print(f"highest of {chosen.repeats} repeats")
         _table(tasks, chosen.steps, chosen.repeats, data)
+        if episode_file(data.root, "val_seen").exists():
+            _continuous_table(slots, chosen.steps, chosen.repeats, data)
 
 
 def _table(tasks: Sequence[Task], steps: int, repeats: int, data: R2RData) -> None:
@@ -102,6 +127,20 @@ def _table(tasks: Sequence[Task], steps: int, repeats: int, data: R2RData) -> No
                 f"  {label:36s} {rates[0]:9.0f} to {rates[-1]:9.0f}   median / peer "
                 f"{rates[repeats // 2] / peer:.0f}"
             )
+
+
+def _continuous_table(slots: int, steps: int, repeats: int, data: R2RData) -> None:
+    print(f"R2R-CE, {slots} slots beside one")
+    for text in (False, True):
+        many, one = (
+            sorted(continuous_steps_per_second(n, steps, text, data) for _ in range(repeats))
+            for n in (slots, 1)
+        )
+        label = f"moves and turns, {'captions' if text else 'pose only'}"
+        print(
+            f"  {label:36s} {many[0]:9.0f} to {many[-1]:9.0f}   one slot {one[0]:.0f} to "
+            f"{one[-1]:.0f}, median / one {many[repeats // 2] / one[repeats // 2]:.0f}"
+        )
 
 
 if __name__ == "__main__":

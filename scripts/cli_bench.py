@@ -259,7 +259,8 @@ def bench_vln(
             help="Comma-separated: floors, shipped agents, folders of `train vln`, and prompted "
             "agents as SCHEME:BACKEND (mapgpt, navgpt, a2nav, s2p; oracle, minilm, hashed, smol, "
             "smol-raw, smol-free, hf=FOLDER, api); on REVERIE mobility:SCORER (of `bench "
-            "reverie`, or oracle); @P behind it: the chance of a wrong localisation a step."
+            "reverie`, or oracle); @P behind it: the chance of a wrong localisation a step; "
+            "and metaexplore:SEARCH (sos, bag, last, none; @N behind it: explores N steps)."
         ),
     ] = "stop,random,shortest,reference",
     controls: Annotated[
@@ -424,7 +425,7 @@ def bench_planning(
     ] = "",
     alpine: Annotated[Path | None, typer.Option(help="A checkpoint; else the shipped.")] = None,
     tdb: Annotated[Path | None, typer.Option(help="A checkpoint; else the shipped.")] = None,
-    mlmu: Annotated[Path | None, typer.Option(help="A checkpoint; none is shipped.")] = None,
+    mlmu: Annotated[Path | None, typer.Option(help="A checkpoint; else the shipped.")] = None,
     seed: Seed = 0,
 ) -> None:
     """Planners on their worlds, a table each: exact, verified, and learned."""

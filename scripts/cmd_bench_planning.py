@@ -38,7 +38,7 @@ class _Asked:
     seed: int
     alpine: Path
     tdb: Path
-    mlmu: Path | None
+    mlmu: Path
 
 
 def planning(
@@ -50,19 +50,17 @@ def planning(
     tdb: Path | None,
     mlmu: Path | None,
 ) -> None:
-    """Print the tables `only` (empty: all; "mlmu" where its folder is given).
+    """Print the tables `only` (empty: all).
 
-    Raises KeyError for an unknown name; ValueError for "mlmu" without its folder, or a folder that
-    holds no such network.
+    Raises KeyError for an unknown name; ValueError for a folder that holds no such network.
     """
-    asked = _Asked(quick, seed, alpine or bench_alpine.SHIPPED, tdb or bench_tdb.SHIPPED, mlmu)
+    folders = (alpine or bench_alpine.SHIPPED, tdb or bench_tdb.SHIPPED, mlmu or bench_mlmu.SHIPPED)
+    asked = _Asked(quick, seed, *folders)
     for name in only:
         if name not in TABLES:
             raise unknown("table", name, TABLES)
-    if "mlmu" in only and mlmu is None:
-        raise ValueError("the table mlmu is of a trained maze network; give its folder as --mlmu")
     for name, (title, table) in TABLES.items():
-        if name in only or (not only and (name != "mlmu" or mlmu is not None)):
+        if name in only or not only:
             print(f"## {title}\n", flush=True)
             table(asked)
             print(flush=True)
@@ -105,7 +103,7 @@ def _tdb(asked: _Asked) -> None:
 
 
 def _mlmu(asked: _Asked) -> None:
-    net = load_net(asked.mlmu or Path())
+    net = load_net(asked.mlmu)
     n = 100 if asked.quick else 1000
     size = net.config.size
     mazes = bench_mlmu.distinct(bench_mlmu.draw_mazes("test", n, size, seed=asked.seed))

@@ -31,6 +31,7 @@ from pilotage.scripts.vln_controls import (
     with_shuffled_instructions,
     write_shuffled_captions,
 )
+from pilotage.scripts.vln_explore import is_exploring, open_exploring
 from pilotage.scripts.vln_mobility import is_mobility, open_mobility
 from pilotage.scripts.vln_prompted import (
     PromptedAgents,
@@ -93,6 +94,9 @@ def vln(
         elif is_mobility(agent):
             walker = open_mobility(agent, source, tasks, seed)
             entries += _with_controls(walker, agent, controls, play, reads=False)
+        elif is_exploring(agent):
+            explorer = open_exploring(agent, source, tasks)
+            entries += _with_controls(explorer, agent, controls, play)
         elif is_prompted(agent):
             opened = prompted.open(agent)
             expert = "expert_action" in opened.observation_needs

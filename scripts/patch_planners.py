@@ -33,7 +33,7 @@ from pilotage.planners.mlmu.lines import END as PATH_END
 from pilotage.planners.mlmu.lines import PAD, prompts_of, read_paths
 from pilotage.planners.mlmu.objectives import encoder_sight
 from pilotage.planners.validate import check_path
-from pilotage.scripts import bench_alpine
+from pilotage.scripts import bench_alpine, bench_mlmu
 from pilotage.scripts.bench_mlmu import distinct, draw_mazes
 from pilotage.scripts.planner_sites import MAZE_NET, PATH_NET
 from pilotage.steering import describe_model
@@ -285,7 +285,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--alpine", type=Path, default=bench_alpine.SHIPPED)
-    parser.add_argument("--mlmu", type=Path, help="a maze network, step by step; none by default")
+    parser.add_argument("--mlmu", type=Path, default=bench_mlmu.SHIPPED, help="a maze network")
     parser.add_argument("--n", type=int, default=400, help="pairs, and mazes")
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args(argv)
@@ -293,8 +293,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--n must be at least 1, got {a.n}")
     try:
         print(to_markdown(alpine_rows(a.alpine, a.n, a.seed)))
-        if a.mlmu is not None:
-            print(to_markdown(maze_rows(a.mlmu, a.n, a.seed)))
+        print(to_markdown(maze_rows(a.mlmu, a.n, a.seed)))
     except (ValueError, FileNotFoundError) as error:
         print(f"patch_planners: {error}", file=sys.stderr)
         return 2

@@ -81,7 +81,8 @@ def row_of(entry: Entry, summary: VlnSummary) -> dict[str, Any]:
 def show(rows: Sequence[dict[str, Any]], entries: Sequence[Entry], title: str) -> None:
     from rich.console import Console
 
-    console = Console(width=205 if "rgs" in rows[0] else 150)
+    # no emoji: the name of an agent may hold :sos:
+    console = Console(emoji=False, width=205 if "rgs" in rows[0] else 150)
     console.print(to_rich([_brief(row) for row in rows], title=title))
     console.print("95 % intervals draw whole scenes. Ends:")
     for entry in entries:

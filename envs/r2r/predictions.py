@@ -2,7 +2,8 @@
 
 A trajectory is a list of `[viewpoint, heading, elevation]` (R2R) or of lists of viewpoints walked
 through (the DUET family). REVERIE's have the id of the named object too, as `predObjId` (in raw
-files of the DUET family `pred_objid`; null or -1: none). What does not fit the split is an error or is counted, never left out.
+files of the DUET family `pred_objid`; null or -1: none). What does not fit the split is an error or
+is counted, never left out.
 """
 
 from __future__ import annotations

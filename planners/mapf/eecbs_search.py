@@ -12,8 +12,9 @@ so bounds are sums of these. The room of w is shared by the team (as in flexible
 2022, Flex Distribution for Bounded-Suboptimal Multi-Agent Path Finding, AAAI): a node's cost is at
 most w times its bound, while one path may be longer than w times its own. Since a replaced path was
 at least as long as the shortest, the shortest path of the child always fits. The
-bound is raised by a matching of cardinal conflicts as in `cbs`, not by a weighted one; symmetric
-conflicts are split as a whole (`symmetries`).
+bound is raised by a weighted cover of conflicts that cost on both sides (`pair_bounds`), whose
+weights are the least raise of a split, not the cost of a search over the pair; symmetric conflicts
+are split as a whole (`symmetries`).
 """
 
 from __future__ import annotations

@@ -63,16 +63,18 @@ def test_named_objects_have_columns_of_their_own_on_reverie(
     ]
     (tmp_path / "named.json").write_text(json.dumps(entries))
     words = ["bench", "vln", "--family", "reverie", "--data", str(root)]
-    words += ["--agents", "stop,reference,mobility:oracle"]
+    words += ["--agents", "stop,reference,mobility:oracle,metaexplore:sos@3"]
     words += ["--predictions", str(tmp_path / "named.json")]
     status, out, err = pilotage(*words, "--json")
     assert (status, err) == (0, "")
     rows = {row["agent"]: row for row in json.loads(out)}
     rates = {name: (row["rgs"], row["rgspl"]) for name, row in rows.items()}
+    assert 0 <= rates.pop("metaexplore:sos@3")[1] <= 1
     one = pytest.approx((1 / len(tasks), 1 / len(tasks)))
     assert rates == {"stop": (0, 0), "reference": (1, 1), "mobility:oracle": (1, 1), "named": one}
     _, out, _ = pilotage(*words)
     assert "RGSPL" in out
+    assert "metaexplore:sos@3: " in out  # no sign in the place of :sos:
 
 
 def test_the_table_shows_counts_ends_and_what_is_missing(

@@ -16,6 +16,7 @@ import numpy as np
 from pilotage.agents.scripted import ScriptedAgent
 from pilotage.episodes.types import Condition, Json, Observations, Seeds, Task
 
+from .grounding import best_named
 from .scorers import Lexical, Scorer
 from .tour import Tour
 
@@ -27,11 +28,14 @@ class _Walk:
     tour: Tour
     goal: int
     rng: np.random.Generator
+    task: Task
     n_lost: int = 0
+    answer: str | None = None  # the id of the object that it names where it stops
 
 
 class MobilityAgent(ScriptedAgent):
-    """Walks to the best-scored frame of the tour and stops there.
+    """Walks to the best-scored frame of the tour, stops there and names an object that it sees:
+    the receipt's `object` is its id, the tour's `things` what can be named.
 
     Args:
         tour_of: the tour of a scan.
@@ -60,10 +64,13 @@ class MobilityAgent(ScriptedAgent):
     def reset_slot(self, slot: int, task: Task, condition: Condition, seeds: Seeds) -> None:
         tour = self._tour_of(task.scene["scan"])
         goal = self._goal(tour, task)
-        self._walks[slot] = _Walk(tour, goal, np.random.default_rng(seeds.noise))
+        self._walks[slot] = _Walk(tour, goal, np.random.default_rng(seeds.noise), task)
 
     def _goal(self, tour: Tour, task: Task) -> int:
         return int(np.argmax(self._scorer.scores(tour, task.instruction)))
+
+    def _named(self, walk: _Walk, here: int) -> str | None:
+        return best_named(walk.tour, here, walk.task.instruction)
 
     def act(self, observations: Observations, active: np.ndarray) -> np.ndarray:
         actions = np.zeros(len(active), np.int64)
@@ -72,13 +79,19 @@ class MobilityAgent(ScriptedAgent):
             if walk is not None:
                 here = observations["viewpoint"][slot]
                 actions[slot] = self._step(walk, here, observations["candidate_ids"][slot].split())
+                if actions[slot] == STOP:
+                    walk.answer = self._named(walk, walk.tour.index[here])
         return actions
 
     def finish_slot(self, slot: int) -> dict[str, Json]:
         walk = self._walks[slot]
         if walk is None:
             return {}
-        return {"goal_frame": walk.tour.viewpoints[walk.goal], "n_lost": walk.n_lost}
+        return {
+            "goal_frame": walk.tour.viewpoints[walk.goal],
+            "n_lost": walk.n_lost,
+            "object": walk.answer,
+        }
 
     def _step(self, walk: _Walk, viewpoint: str, candidates: Sequence[str]) -> int:
         tour = walk.tour
@@ -107,8 +120,8 @@ class MobilityAgent(ScriptedAgent):
 
 
 class OracleMobilityAgent(MobilityAgent):
-    """Knows a frame that sees the object, the end of the annotated path where that is one:
-    privileged, the ceiling of every scorer."""
+    """Knows a frame that sees the object, the end of the annotated path where that is one, and the
+    object where it stands before it: privileged, the ceiling of every scorer."""
 
     def __init__(self, tour_of: Callable[[str], Tour], *, lost: float = 0.0) -> None:
         super().__init__(tour_of, Lexical(), lost=lost)
@@ -120,3 +133,7 @@ class OracleMobilityAgent(MobilityAgent):
     def _goal(self, tour: Tour, task: Task) -> int:
         seeing, end = list(task.goal["seen_from"]), task.goal["viewpoint"]
         return tour.index[end if end in seeing else seeing[0]]
+
+    def _named(self, walk: _Walk, here: int) -> str | None:
+        wanted: str = walk.task.goal["object"]
+        return wanted if wanted in dict(walk.tour.things[here]) else None

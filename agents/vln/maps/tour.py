@@ -6,27 +6,34 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 
 from pilotage.agents.vln.words import FILLERS, tokenize
 
+Place = TypeVar("Place")
+
 
 @dataclass(frozen=True, eq=False)
 class Tour:
     """V frames. `names[v]` are the objects seen at a viewpoint, `captions[v]` all its captions,
-    `neighbours[v]` pairs of (frame number, metres)."""
+    `neighbours[v]` pairs of (frame number, metres), `things[v]` pairs of (object id, name), by
+    default none."""
 
     scan: str
     viewpoints: tuple[str, ...]
     names: tuple[tuple[str, ...], ...]
     captions: tuple[str, ...]
     neighbours: tuple[tuple[tuple[int, float], ...], ...]
+    things: tuple[tuple[tuple[str, str], ...], ...] = ()
     index: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         n = len(self.viewpoints)
-        for part in ("names", "captions", "neighbours"):
+        if not self.things:
+            object.__setattr__(self, "things", ((),) * n)
+        for part in ("names", "captions", "neighbours", "things"):
             if len(getattr(self, part)) != n:
                 raise ValueError(
                     f"tour of {self.scan}: {len(getattr(self, part))} {part} for {n} viewpoints"
@@ -44,28 +51,13 @@ class Tour:
 
     def route(self, start: int, goal: int) -> list[int]:
         """A shortest path by metres (Dijkstra), both ends included; ValueError without one."""
-        best, before = {start: 0.0}, {start: start}
-        queue = [(0.0, start)]
-        while queue:
-            so_far, here = heapq.heappop(queue)
-            if here == goal:
-                break
-            if so_far > best[here]:
-                continue
-            for there, metres in self.neighbours[here]:
-                length = so_far + metres
-                if length < best.get(there, np.inf):
-                    best[there], before[there] = length, here
-                    heapq.heappush(queue, (length, there))
-        if goal not in before:
+        try:
+            return shortest_route(self.neighbours, start, goal)
+        except KeyError:
             raise ValueError(
                 f"tour of {self.scan}: there is no path from {self.viewpoints[start]} to "
                 f"{self.viewpoints[goal]}"
-            )
-        route = [goal]
-        while route[-1] != start:
-            route.append(before[route[-1]])
-        return route[::-1]
+            ) from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +81,28 @@ class WordTable:
         columns = [self.column[word] for word in dict.fromkeys(words) if word in self.column]
         total: np.ndarray = self.there[:, columns] @ self.idf[columns]
         return total
+
+
+def shortest_route(neighbours: Any, start: Place, goal: Place) -> list[Place]:
+    """A shortest path (Dijkstra), both ends included; `neighbours[place]` are pairs of (place,
+    metres). KeyError without one."""
+    best, before, n = {start: 0.0}, {start: start}, 0
+    queue: list[tuple[float, int, Place]] = [(0.0, n, start)]  # n: places need not be ordered
+    while queue:
+        so_far, _, here = heapq.heappop(queue)
+        if here == goal:
+            break
+        if so_far > best[here]:
+            continue
+        for there, metres in neighbours[here]:
+            length = so_far + metres
+            if length < best.get(there, np.inf):
+                best[there], before[there], n = length, here, n + 1
+                heapq.heappush(queue, (length, n, there))
+    route = [goal]
+    while route[-1] != start:
+        route.append(before[route[-1]])
+    return route[::-1]
 
 
 def content_words(text: str) -> list[str]:

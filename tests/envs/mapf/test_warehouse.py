@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -117,3 +119,10 @@ def test_bad_input_is_refused() -> None:
         drive(CORNER, AROUND[:1])
     with pytest.raises(ValueError, match="agent 1 jumps at step 1"):
         drive(CORNER, np.array([[[0, 0], [0, 1]], [[1, 0], [0, 1]]]))
+
+
+def test_without_pybullet_the_remedy_is_named(monkeypatch) -> None:
+    monkeypatch.delitem(sys.modules, "pilotage.envs.bullet")
+    monkeypatch.setitem(sys.modules, "pybullet", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install pybullet"):
+        importlib.import_module("pilotage.envs.bullet")

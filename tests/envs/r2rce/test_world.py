@@ -34,9 +34,18 @@ def tasks_of(root: Path, n: int = 4, split: str = "train") -> list[Task]:
 
 
 @pytest.mark.parametrize("text", [True, False])
-def test_the_contract_of_a_vector_world(world_root: Path, text: bool) -> None:
+@pytest.mark.parametrize("turn", [15, 30])
+def test_the_contract_of_a_vector_world(world_root: Path, text: bool, turn: int) -> None:
+    """With turns of 30 deg and without sliding as RxR-CE has it."""
     check_vector_world(
-        lambda n: R2RCEVectorEnv(n, text=text, expert_actions=True, data=world_root),
+        lambda n: R2RCEVectorEnv(
+            n,
+            text=text,
+            expert_actions=True,
+            turn_deg=turn,
+            sliding=turn == 15,
+            data=world_root,
+        ),
         tasks_of(world_root),
     )
 

@@ -188,6 +188,37 @@ def test_after_they_have_crossed_once_two_agents_need_not_meet_again() -> None:
         assert not both_broken_without_meeting(neighbours, starts, ((), ()), branches)
 
 
+def test_who_comes_on_time_only_inside_a_rectangle_has_not_crossed_it() -> None:
+    """The first has two ways around the wall at (1, 2). By row 2 it is on time from step 1 on; by
+    row 0 only at its goal, in the last column of the rectangle, without having met the second. So
+    its goal is not forbidden at that step; (2, 0), which it reaches by row 2 alone, is."""
+    free = free_of([".....", "..#..", ".....", "...#.", "....."])
+    instance = MapfInstance.one_shot(free, [[1, 3], [4, 1]], [[1, 0], [0, 2]])
+    problem = Problem(instance, 600.0)
+    assert problem.measure() is None
+    index, neighbours = problem.graph.index, problem.graph.neighbours
+    low = LowLevel(problem, problem.fields.table[problem.rows])
+    own = ((), ((1, 2, int(index[2, 1]), BE),))  # the second waits once
+    for agent in (0, 1):
+        assert low.shortest(agent, own[agent]) is not None
+    routes = (
+        [[1, 3], [2, 3], [2, 2], [2, 1], [2, 0], [1, 0]],
+        [[4, 1], [3, 1], [3, 1], [2, 1], [1, 1], [0, 1], [0, 2]],
+    )
+    i, j = (
+        Side(problem.graph.vertices(np.array(route)), own[k], low.diagram(k, own[k]))
+        for k, route in enumerate(routes)
+    )
+    (conflict,) = find_conflicts((i.path, j.path))
+    branches = Symmetries(problem, low.table).split(conflict, i, j)
+    assert branches == [
+        (0, ((0, 4, int(index[2, 0]), BE),)),
+        (1, ((1, 5, int(index[0, 1]), BE),)),
+    ]
+    starts = problem.starts.tolist()
+    assert not both_broken_without_meeting(neighbours, starts, own, branches)
+
+
 @pytest.mark.parametrize("solver", [cbs, eecbs])
 @pytest.mark.parametrize(
     ("kind", "free", "starts", "goals", "above"),
