@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 
 from pilotage.envs.r2r.continuous import episode_file
@@ -38,10 +39,25 @@ def steps_per_second(
     tasks: Sequence[Task], steps: int, action_space: ActionSpace, text: bool, data: R2RData
 ) -> float:
     """Slot steps per second of processor time; one slot a task, no episode ends."""
-    n = len(tasks)
-    envs = R2RVectorEnv(n, action_space=action_space, text=text, data=data.root)
+    envs = R2RVectorEnv(len(tasks), action_space=action_space, text=text, data=data.root)
+    actions = np.random.default_rng(0).integers(1, 7, (steps + WARM_UP, len(tasks)))
+    return _rate(envs, tasks, actions)
+
+
+def continuous_steps_per_second(
+    tasks: Sequence[Task], steps: int, text: bool, data: R2RData
+) -> float:
+    """The same in `R2RCEVectorEnv`: VLN-CE's random moves and turns, no stop."""
+    envs = R2RCEVectorEnv(len(tasks), text=text, data=data.root)
+    actions = np.random.default_rng(0).choice(
+        [1, 2, 3], size=(steps + WARM_UP, len(tasks)), p=[0.7, 0.15, 0.15]
+    )
+    return _rate(envs, tasks, actions)
+
+
+def _rate(envs: gym.vector.VectorEnv, tasks: Sequence[Task], actions: np.ndarray) -> float:
+    """Slot steps per second of `actions` [WARM_UP + T, n] behind the warm-up."""
     envs.reset(options={"tasks": [replace(task, max_steps=10**9) for task in tasks]})
-    actions = np.random.default_rng(0).integers(1, 7, (steps + WARM_UP, n))
     for row in actions[:WARM_UP]:
         envs.step(row)
     began = time.process_time()
@@ -49,7 +65,7 @@ def steps_per_second(
         envs.step(row)
     took = time.process_time() - began
     envs.close()
-    return n * steps / took
+    return actions[WARM_UP:].size / took
 
 
 def peer_steps_per_second(tasks: Sequence[Task], steps: int, data: R2RData) -> float:
@@ -70,25 +86,6 @@ def peer_steps_per_second(tasks: Sequence[Task], steps: int, data: R2RData) -> f
             sim.makeAction([int(places > 1 and turn == 0)], [turn], [0.0])
         took += time.process_time() - began
     return len(tasks) * steps / took
-
-
-def continuous_steps_per_second(slots: int, steps: int, text: bool, data: R2RData) -> float:
-    """Slot steps per second of `R2RCEVectorEnv`: VLN-CE's random moves and turns, no stop."""
-    pool = make_continuous("val_seen", min(slots, 256), data=data.root)
-    tasks = [replace(pool[k % len(pool)], max_steps=10**9) for k in range(slots)]
-    envs = R2RCEVectorEnv(slots, text=text, data=data.root)
-    envs.reset(options={"tasks": tasks})
-    actions = np.random.default_rng(0).choice(
-        [1, 2, 3], size=(steps + WARM_UP, slots), p=[0.7, 0.15, 0.15]
-    )
-    for row in actions[:WARM_UP]:
-        envs.step(row)
-    began = time.process_time()
-    for row in actions[WARM_UP:]:
-        envs.step(row)
-    took = time.process_time() - began
-    envs.close()
-    return slots * steps / took
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -131,10 +128,12 @@ def _table(tasks: Sequence[Task], steps: int, repeats: int, data: R2RData) -> No
 
 def _continuous_table(slots: int, steps: int, repeats: int, data: R2RData) -> None:
     print(f"R2R-CE, {slots} slots beside one")
+    pool = make_continuous("val_seen", min(slots, 256), data=data.root)
+    tasks = [pool[k % len(pool)] for k in range(slots)]
     for text in (False, True):
         many, one = (
-            sorted(continuous_steps_per_second(n, steps, text, data) for _ in range(repeats))
-            for n in (slots, 1)
+            sorted(continuous_steps_per_second(few, steps, text, data) for _ in range(repeats))
+            for few in (tasks, tasks[:1])
         )
         label = f"moves and turns, {'captions' if text else 'pose only'}"
         print(

@@ -15,6 +15,7 @@ from pilotage.envs.patheval.prompts import SHOWS
 from pilotage.envs.patheval.questions import make_questions
 from pilotage.envs.patheval.symbolic import Ask
 from pilotage.episodes.names import unknown
+from pilotage.scripts.language_solvers import NAMES, speaker_of
 from pilotage.scripts.tabulate import show_rows, write_rows
 
 OPTIONS = ("Path 1", "Path 2")
@@ -25,7 +26,6 @@ SOLVERS: dict[str, Ask] = {
     "first": symbolic.always_first,
     "random": symbolic.at_random,
 }
-MODELS = ("free", "choice")  # free:NAME, choice:NAME
 
 
 def patheval(
@@ -87,14 +87,12 @@ def solver_of(name: str) -> Ask:
 
     Raises KeyError for another name, ValueError for a model that cannot be opened.
     """
-    kind, _, model = name.partition(":")
-    if kind in MODELS and model:
-        from pilotage.agents.replies import LanguageReplies
-
-        speaker = LanguageReplies(model)
-        return speaker.free if kind == "free" else partial(speaker.chosen, options=OPTIONS)
+    spoken = speaker_of(name)
+    if spoken is not None:
+        speaker, free = spoken
+        return speaker.free if free else partial(speaker.chosen, options=OPTIONS)
     if name not in SOLVERS:
-        raise unknown("solver", name, [*SOLVERS, "free:MODEL", "choice:MODEL"])
+        raise unknown("solver", name, [*SOLVERS, *NAMES])
     return SOLVERS[name]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,10 +14,13 @@ from pilotage.envs.maze.interleaved import WAYS, Ask, Attempt, attempts_of, play
 from pilotage.envs.maze.interleaved_solvers import Exact, Random
 from pilotage.episodes.names import unknown
 from pilotage.episodes.statistics import paired_bootstrap, wilson_interval
+from pilotage.scripts.language_solvers import NAMES, speaker_of
 from pilotage.scripts.tabulate import show_rows, write_rows
 
+if TYPE_CHECKING:
+    from pilotage.agents.replies import LanguageReplies
+
 SOLVERS = ("exact", "noisy", "forgetful", "legal-random", "random")
-MODELS = ("free", "choice")  # free:NAME, choice:NAME
 NOISE = 0.2
 # What seeing the states brings, and which part of it is due to having turns at all.
 GAINS = (("interleaved", "whole"), ("interleaved", "turns"))
@@ -71,9 +74,9 @@ def solver_of(name: str, seed: int) -> Ask:
 
     Raises KeyError for another name, ValueError for a model that cannot be opened.
     """
-    kind, _, model = name.partition(":")
-    if kind in MODELS and model:
-        return _language(model, free=kind == "free")
+    spoken = speaker_of(name)
+    if spoken is not None:
+        return _language(*spoken)
     made: dict[str, Ask] = {
         "exact": Exact(),
         "noisy": Exact(noise=NOISE, seed=seed),
@@ -82,15 +85,12 @@ def solver_of(name: str, seed: int) -> Ask:
         "random": Random(seed=seed),
     }
     if name not in made:
-        raise unknown("solver", name, [*SOLVERS, "free:MODEL", "choice:MODEL"])
+        raise unknown("solver", name, [*SOLVERS, *NAMES])
     return made[name]
 
 
-def _language(model: str, *, free: bool) -> Ask:
+def _language(speaker: LanguageReplies, free: bool) -> Ask:
     """All moves at once can only be written, whatever `free` says."""
-    from pilotage.agents.replies import LanguageReplies
-
-    speaker = LanguageReplies(model)
 
     def ask(prompts: Sequence[str], options: Sequence[str] | None) -> list[str]:
         if options is None:

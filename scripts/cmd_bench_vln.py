@@ -31,8 +31,10 @@ from pilotage.scripts.vln_controls import (
     with_shuffled_instructions,
     write_shuffled_captions,
 )
-from pilotage.scripts.vln_explore import is_exploring, open_exploring
-from pilotage.scripts.vln_mobility import is_mobility, open_mobility
+from pilotage.scripts.vln_explore import SCHEME as EXPLORING
+from pilotage.scripts.vln_explore import open_exploring
+from pilotage.scripts.vln_mobility import SCHEME as MOBILITY
+from pilotage.scripts.vln_mobility import open_mobility
 from pilotage.scripts.vln_prompted import (
     PromptedAgents,
     is_prompted,
@@ -47,7 +49,7 @@ from pilotage.scripts.vln_tables import (
     show_differences,
     write_pages,
 )
-from pilotage.scripts.vln_tasks import drawn_tasks
+from pilotage.scripts.vln_tasks import drawn_tasks, scheme_of
 
 PLAYERS: dict[str, type[Agent]] = {
     "stop": StopAgent,
@@ -91,10 +93,10 @@ def vln(
     for agent in agents:
         if agent in folders:
             entries += _trained(folders[agent], controls, play)
-        elif is_mobility(agent):
+        elif scheme_of(agent) == MOBILITY:
             walker = open_mobility(agent, source, tasks, seed)
             entries += _with_controls(walker, agent, controls, play, reads=False)
-        elif is_exploring(agent):
+        elif scheme_of(agent) == EXPLORING:
             explorer = open_exploring(agent, source, tasks)
             entries += _with_controls(explorer, agent, controls, play)
         elif is_prompted(agent):

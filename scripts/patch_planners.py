@@ -27,12 +27,13 @@ from pilotage.envs.pathgraph.alpine import FIRST_NODE, reachable, read_line
 from pilotage.episodes.statistics import wilson_interval
 from pilotage.episodes.tables import to_markdown
 from pilotage.planners.alpine import PathGPT
-from pilotage.planners.mlmu import Answers, MazeNet, Mazes, Objective, score
+from pilotage.planners.mlmu import MazeNet, Mazes, Objective
 from pilotage.planners.mlmu import load_net as load_mazes
 from pilotage.planners.mlmu.lines import END as PATH_END
 from pilotage.planners.mlmu.lines import PAD, prompts_of, read_paths
 from pilotage.planners.mlmu.objectives import encoder_sight
 from pilotage.planners.validate import check_path
+from pilotage.planners.validate_grids import check_grid_paths
 from pilotage.scripts import bench_alpine, bench_mlmu
 from pilotage.scripts.bench_mlmu import distinct, draw_mazes
 from pilotage.scripts.planner_sites import MAZE_NET, PATH_NET
@@ -200,12 +201,10 @@ def maze_rows(folder: Path, n: int, seed: int) -> list[dict[str, Any]]:
         return Lines(runs[0], runs[1], groups)
 
     def judge(tokens: np.ndarray, to: Mazes) -> np.ndarray:
-        answers = Answers(*read_paths(tokens, size))
-        single = [
-            score(to[k : k + 1], Answers(answers.cells[k : k + 1], answers.n_moves[k : k + 1]))
-            for k in range(len(to))
-        ]
-        return np.array([found.n_valid for found in single], bool)
+        valid: np.ndarray = check_grid_paths(
+            to.cells, *read_paths(tokens, size), to.starts, to.goals
+        ).valid
+        return valid
 
     sites = ["layers.0.resid:in"]
     sites += [f"layers.{layer}.resid:out" for layer in range(net.config.n_layers)]

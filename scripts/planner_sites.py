@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pilotage.steering import ModelMap
 
-PATH_NET = ModelMap(
-    layers="blocks",
-    attention_out="attention_out",
-    up="ffn_in",
-    down="ffn_out",
-    final_norm="final_norm",
-    unembedding="head",
-)
-# What reads the prompt and what is seen of a path; the decoder asks its last layer.
-MAZE_NET = ModelMap(
-    layers="encoder",
-    attention_out="attention_out",
-    up="ffn_in",
-    down="ffn_out",
-    final_norm="encoder_norm",
-    unembedding="tokens",
-)
 TDB_NET = ModelMap(
     layers="blocks",
     attention_out="attention_out",
@@ -28,3 +13,6 @@ TDB_NET = ModelMap(
     down="ffn_out",
     final_norm="final_norm",
 )
+PATH_NET = replace(TDB_NET, unembedding="head")
+# What reads the prompt and what is seen of a path; the decoder asks its last layer.
+MAZE_NET = replace(TDB_NET, layers="encoder", final_norm="encoder_norm", unembedding="tokens")

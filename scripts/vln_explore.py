@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from pilotage.agents.vln.maps.explore import BUDGET, Boxes, ExploringAgent
 from pilotage.envs.r2r.dataset import R2RData
 from pilotage.episodes.types import Task
+from pilotage.scripts.vln_tasks import object_agent
 
 SCHEME = "metaexplore"
-
-
-def is_exploring(name: str) -> bool:
-    return name.partition(":")[0] == SCHEME
 
 
 def open_exploring(name: str, data: R2RData, tasks: Sequence[Task]) -> ExploringAgent:
@@ -21,12 +18,7 @@ def open_exploring(name: str, data: R2RData, tasks: Sequence[Task]) -> Exploring
     Raises ValueError for tasks that are not REVERIE's or an unreadable budget, KeyError for an
     unknown search.
     """
-    others = {task.family for task in tasks} - {"reverie"}
-    if others:
-        raise ValueError(
-            f"{name!r} looks for objects: it needs --family reverie, got {', '.join(others)}"
-        )
-    search, _, steps = name.partition(":")[2].partition("@")
+    search, steps = object_agent(name, tasks)
     if steps and not steps.isdecimal():
         raise ValueError(f"{name!r}: {steps!r} is no number of steps; e.g. {SCHEME}:sos@{BUDGET}")
 

@@ -8,13 +8,10 @@ from pilotage.agents.vln.maps.mobility import MobilityAgent, OracleMobilityAgent
 from pilotage.envs.r2r.dataset import R2RData
 from pilotage.episodes.types import Task
 from pilotage.scripts.reverie_tours import Tours
+from pilotage.scripts.vln_tasks import object_agent
 
 SCHEME = "mobility"
 ORACLE = "oracle"
-
-
-def is_mobility(name: str) -> bool:
-    return name.partition(":")[0] == SCHEME
 
 
 def open_mobility(name: str, data: R2RData, tasks: Sequence[Task], seed: int) -> MobilityAgent:
@@ -23,12 +20,7 @@ def open_mobility(name: str, data: R2RData, tasks: Sequence[Task], seed: int) ->
     Raises ValueError for tasks that are not REVERIE's or an unreadable chance, KeyError for an
     unknown scorer.
     """
-    others = {task.family for task in tasks} - {"reverie"}
-    if others:
-        raise ValueError(
-            f"{name!r} looks for objects: it needs --family reverie, got {', '.join(others)}"
-        )
-    scorer, _, lost = name.partition(":")[2].partition("@")
+    scorer, lost = object_agent(name, tasks)
     try:
         chance = float(lost or 0)
     except ValueError:

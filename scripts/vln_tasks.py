@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pilotage.envs.r2r.dataset import R2RData
@@ -23,3 +25,23 @@ def drawn_tasks(family: str, split: str, episodes: int, seed: int, source: R2RDa
     if episodes:
         return make_tasks(split, episodes, seed=seed, families=[family], data=source.root)
     return split_tasks(family, split, source.root)
+
+
+def scheme_of(name: str) -> str:
+    """The scheme of an agent's name: "mobility" of "mobility:lexical@0.2"."""
+    return name.partition(":")[0]
+
+
+def object_agent(name: str, tasks: Sequence[Task]) -> tuple[str, str]:
+    """What is behind the scheme in the name of an agent that looks for objects: ("lexical", "0.2")
+    of "mobility:lexical@0.2", "" for what is left out.
+
+    Raises ValueError for tasks that are not REVERIE's.
+    """
+    others = {task.family for task in tasks} - {"reverie"}
+    if others:
+        raise ValueError(
+            f"{name!r} looks for objects: it needs --family reverie, got {', '.join(others)}"
+        )
+    kind, _, number = name.partition(":")[2].partition("@")
+    return kind, number

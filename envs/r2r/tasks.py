@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from pilotage.episodes.names import unknown
+from pilotage.envs.requests import drawn_in_turns
 from pilotage.episodes.types import Json, Task
 
 from .annotations import FAMILIES, SPLIT_ALIASES, Item
@@ -37,26 +35,17 @@ def make_tasks(
         ValueError: n is negative or more than there are.
         DataMissing, DataError: the files are not there, or damaged.
     """
-    families = tuple(families or ("r2r",))
-    for family in families:
-        if family not in FAMILIES:
-            raise unknown("family", family, FAMILIES)
-    if n < 0:
-        raise ValueError(f"n must be >= 0, got {n}")
     source = shared_data(data)
     split = SPLIT_ALIASES.get(split, split)
-    tasks = []
-    for k, family in enumerate(families):
-        wanted = len(range(k, n, len(families)))
-        items = source.items(family, split)
-        if wanted > len(items):
-            raise ValueError(
-                f"{family} {split} has {len(items)} instructions, {wanted} were asked for"
-            )
-        order = np.random.default_rng([seed, FAMILIES.index(family)]).permutation(len(items))
-        drawn = [task_of(items[i], family, split, source) for i in order[:wanted]]
-        tasks.append(drawn)
-    return [tasks[k % len(families)][k // len(families)] for k in range(n)]
+    drawn = drawn_in_turns(
+        tuple(families or FAMILIES[:1]),
+        FAMILIES,
+        lambda family: source.items(family, split),
+        n,
+        split=split,
+        seed=seed,
+    )
+    return [task_of(item, family, split, source) for family, item in drawn]
 
 
 def split_tasks(family: str, split: str, data: str | Path | None = None) -> list[Task]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from pilotage.envs.r2r.annotations import SPLIT_ALIASES, annotation_file
 from pilotage.envs.r2r.continuous import ContinuousEpisode
 from pilotage.envs.r2r.errors import DataError
+from pilotage.envs.requests import drawn_in_turns
 from pilotage.episodes.names import unknown
 from pilotage.episodes.types import Json, Task
 
@@ -40,23 +39,15 @@ def make_tasks(
         ValueError: n is negative or more than there are.
         DataMissing, DataError: the files are not there, or damaged.
     """
-    families = tuple(families or FAMILIES[:1])
-    for family in families:
-        if family not in FAMILIES:
-            raise unknown("family", family, FAMILIES)
-    if n < 0:
-        raise ValueError(f"n must be >= 0, got {n}")
-    tasks = []
-    for k, family in enumerate(families):
-        known = split_tasks(family, split, data)
-        wanted = len(range(k, n, len(families)))
-        if wanted > len(known):
-            raise ValueError(
-                f"{family} {split} has {len(known)} instructions, {wanted} were asked for"
-            )
-        order = np.random.default_rng([seed, FAMILIES.index(family)]).permutation(len(known))
-        tasks.append([known[i] for i in order[:wanted]])
-    return [tasks[k % len(families)][k // len(families)] for k in range(n)]
+    drawn = drawn_in_turns(
+        tuple(families or FAMILIES[:1]),
+        FAMILIES,
+        lambda family: split_tasks(family, split, data),
+        n,
+        split=split,
+        seed=seed,
+    )
+    return [task for _, task in drawn]
 
 
 def split_tasks(family: str, split: str, data: str | Path | None = None) -> list[Task]:

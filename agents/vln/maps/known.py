@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .spectrum import Scene
-from .tour import shortest_route
+from .tour import metres_of, shortest_route
 
 
 @dataclass
@@ -40,4 +39,4 @@ class KnownMap:
         return shortest_route(self.ways, start, goal)
 
     def metres(self, route: Sequence[str]) -> float:
-        return sum(dict(self.ways[a])[b] for a, b in itertools.pairwise(route))
+        return metres_of(self.ways, route)

@@ -7,7 +7,6 @@ Here frames are words and a scorer stands for the language model; the graph is t
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from pilotage.episodes.types import Condition, Json, Observations, Seeds, Task
 
 from .grounding import best_named
 from .scorers import Lexical, Scorer
-from .tour import Tour
+from .tour import Tour, metres_of
 
 STOP = 0  # of the panoramic action space; k >= 1 goes to candidate k - 1
 
@@ -109,14 +108,8 @@ class MobilityAgent(ScriptedAgent):
             return STOP
         if wanted in places:
             return 1 + places.index(wanted)
-        ways = [self._metres(tour, place, wanted) for place in places]
+        ways = [metres_of(tour.neighbours, tour.route(place, wanted)) for place in places]
         return 1 + int(np.argmin(ways)) if ways else STOP
-
-    @staticmethod
-    def _metres(tour: Tour, start: int, goal: int) -> float:
-        route = tour.route(start, goal)
-        steps = [dict(tour.neighbours[a])[b] for a, b in itertools.pairwise(route)]
-        return float(sum(steps))
 
 
 class OracleMobilityAgent(MobilityAgent):

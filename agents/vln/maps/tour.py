@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -103,6 +104,11 @@ def shortest_route(neighbours: Any, start: Place, goal: Place) -> list[Place]:
     while route[-1] != start:
         route.append(before[route[-1]])
     return route[::-1]
+
+
+def metres_of(neighbours: Any, route: Sequence[Place]) -> float:
+    """The length of a route over `neighbours` as `shortest_route` has them."""
+    return float(sum(dict(neighbours[a])[b] for a, b in itertools.pairwise(route)))
 
 
 def content_words(text: str) -> list[str]:
